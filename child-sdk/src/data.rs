@@ -1,0 +1,212 @@
+//! Values as encoded MessagePack: how Rust values become the wire's data and back. It does not know frames.
+
+use std::any::type_name;
+use std::error::Error;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stokehold_protocol::check;
+use stokehold_protocol::limits::DEPTH_MAX;
+
+/// One value, encoded as MessagePack and checked against the protocol's data model.
+///
+/// The model: integers from −2^63 to 2^64 − 1, floats, truth values, nil, text, byte strings, arrays, and maps with text keys
+/// of which none comes twice; at most 64 levels deep; no extension types.
+///
+/// Structs are encoded as maps with their field names as keys. A `Vec<u8>` is an array of numbers to serde; wrap it in
+/// `serde_bytes` (`#[serde(with = "serde_bytes")]` or `serde_bytes::ByteBuf`) to make it a byte string.
+///
+/// ```
+/// use stokehold_child::Data;
+///
+/// let data = Data::encode(&("seven", 7))?;
+/// assert_eq!(data.as_bytes(), b"\x92\xa5seven\x07");
+/// assert_eq!(data.decode::<(String, u8)>()?, ("seven".to_owned(), 7));
+/// assert!(Data::from_encoded(vec![0x92, 0x07]).is_err(), "an array of two with one value");
+/// # Ok::<(), stokehold_child::BadData>(())
+/// ```
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Data(Vec<u8>);
+
+impl Data {
+    /// nil.
+    pub fn nil() -> Self {
+        Self(vec![0xc0])
+    }
+
+    /// Encodes `value`. Fails when its `Serialize` does, or when the result breaks the data model, for instance with a map
+    /// whose keys are numbers.
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, BadData> {
+        let mut bytes = Vec::new();
+        encode_into(value, &mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Takes bytes that are encoded already. Fails unless they are exactly one value of the data model.
+    pub fn from_encoded(bytes: Vec<u8>) -> Result<Self, BadData> {
+        match check(&bytes) {
+            Ok(()) => Ok(Self(bytes)),
+            Err(error) => Err(BadData::new("the encoded bytes are no value of the data model", error)),
+        }
+    }
+
+    /// The encoded bytes: exactly one value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Gives the encoded bytes away.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Decodes the value. Fails when it is not a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, BadData> {
+        decode(&self.0)
+    }
+}
+
+/// A value that cannot be encoded, encoded bytes against the data model, or a value of another type than expected.
+///
+/// A handler may return it: the task then fails with the code `bad_data`.
+#[derive(Debug)]
+pub struct BadData {
+    what: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl BadData {
+    fn new(what: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { what: what.into(), source: source.into() }
+    }
+}
+
+impl fmt::Display for BadData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+// No `source`: its words are part of the message already, and would come twice in a chain.
+impl Error for BadData {}
+
+/// Appends `value` to `out`, which keeps its length if that fails.
+pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), BadData> {
+    let start = out.len();
+    let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
+    let encoded = value.serialize(&mut serializer);
+    let failure = match (encoded, out.get(start..).map(check)) {
+        (Ok(()), Some(Ok(()))) => return Ok(()),
+        (Err(error), _) => BadData::new(format!("a {} cannot be encoded", type_name::<T>()), error),
+        (Ok(()), Some(Err(error))) => {
+            BadData::new(format!("a {} breaks the data model when encoded", type_name::<T>()), error)
+        }
+        (Ok(()), None) => {
+            BadData::new(format!("a {} cannot be encoded", type_name::<T>()), "the buffer shrank")
+        }
+    };
+    out.truncate(start);
+    Err(failure)
+}
+
+/// Decodes bytes from outside.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadData> {
+    check_input(bytes)?;
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    // The check has bounded the nesting; this second limit only has to be wide enough for rmp-serde's own way of counting,
+    // in which enums and newtypes may add levels.
+    deserializer.set_max_depth(DEPTH_MAX.saturating_mul(4));
+    T::deserialize(&mut deserializer)
+        .map_err(|error| BadData::new(format!("the input is not a {}", type_name::<T>()), error))
+}
+
+/// Checks bytes from outside: exactly one value of the data model.
+pub(crate) fn check_input(bytes: &[u8]) -> Result<(), BadData> {
+    check(bytes).map_err(|error| BadData::new("the input is no value of the data model", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Point {
+        x: i32,
+        y: i32,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    enum Shape {
+        Empty,
+        Disc { radius: f64 },
+        Nested(Box<Self>),
+    }
+
+    #[test]
+    fn structs_are_maps_with_field_names() {
+        let data = Data::encode(&Point { x: 1, y: -1 }).unwrap();
+        assert_eq!(data.as_bytes(), b"\x82\xa1x\x01\xa1y\xff");
+        assert_eq!(data.decode::<Point>().unwrap(), Point { x: 1, y: -1 });
+    }
+
+    #[test]
+    fn byte_strings_are_bin() {
+        let data = Data::encode(serde_bytes::Bytes::new(b"ab")).unwrap();
+        assert_eq!(data.as_bytes(), b"\xc4\x02ab");
+        assert_eq!(data.decode::<serde_bytes::ByteBuf>().unwrap().into_vec(), b"ab");
+    }
+
+    #[test]
+    fn enums_come_back() {
+        for shape in [Shape::Empty, Shape::Disc { radius: 0.5 }, Shape::Nested(Box::new(Shape::Empty))] {
+            assert_eq!(Data::encode(&shape).unwrap().decode::<Shape>().unwrap(), shape);
+        }
+    }
+
+    #[test]
+    fn a_value_against_the_data_model_is_refused_and_leaves_nothing() {
+        let mut out = vec![1];
+        let error = encode_into(&BTreeMap::from([(1, 2)]), &mut out).unwrap_err().to_string();
+        assert!(error.contains("BTreeMap<i32, i32>") && error.contains("not a text"), "{error}");
+        assert_eq!(out, [1]);
+    }
+
+    #[test]
+    fn a_value_that_cannot_serialize_is_refused() {
+        struct Stubborn;
+        impl Serialize for Stubborn {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("will not"))
+            }
+        }
+        let error = Data::encode(&Stubborn).unwrap_err().to_string();
+        assert!(error.contains("Stubborn") && error.contains("will not"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_names_the_expected_one() {
+        let error = Data::encode("seven").unwrap().decode::<Point>().unwrap_err().to_string();
+        assert!(error.contains("Point"), "{error}");
+    }
+
+    #[test]
+    fn trailing_bytes_and_truncation_are_refused() {
+        assert!(decode::<u8>(&[7, 7]).is_err());
+        assert!(decode::<Vec<u8>>(&[0x92, 7]).is_err());
+        assert!(decode::<u8>(&[]).is_err());
+    }
+
+    #[test]
+    fn the_deepest_legal_nesting_decodes_and_one_level_more_is_refused() {
+        #[derive(Deserialize)]
+        struct Nest(#[expect(dead_code, reason = "only its depth matters")] Vec<Self>);
+        let nested = |depth: usize| [vec![0x91; depth - 1], vec![0x90]].concat();
+        assert!(decode::<Nest>(&nested(DEPTH_MAX)).is_ok());
+        assert!(decode::<Nest>(&nested(DEPTH_MAX + 1)).is_err());
+    }
+}

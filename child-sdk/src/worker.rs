@@ -1,0 +1,301 @@
+//! What an author writes: handlers under names, a state, and one call that serves until the parent ends it.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stokehold_protocol::limits::WINDOW_MAX;
+use stokehold_protocol::{
+    Capabilities, Capability, ChildHello, Failure as WireFailure, Request, check_user_name, code,
+};
+
+use crate::context::{Ctx, Init};
+use crate::data::{self, Data};
+use crate::failure::{self, Permanent};
+use crate::guard::{self, Surroundings};
+use crate::serve::{self, Entry, Plan, Stop};
+use crate::watch::{READER_GONE, ReaderWatch};
+use crate::{panics, report};
+
+/// Unanswered tasks a worker takes by default. Tiny tasks need many hundreds in flight to keep a worker busy; the parent
+/// sends fewer when tasks are slow.
+const WINDOW_DEFAULT: u32 = 1024;
+
+/// Bytes of names that HELLO lists; a HELLO may have 64 KiB.
+const METHODS_BYTES_MAX: usize = 60_000;
+
+/// Status of a worker that could not start.
+const NOT_READY: u8 = 1;
+/// Status of a worker after whose start it makes no sense to try again.
+const PERMANENT: u8 = 125;
+/// Status of a worker whose connection failed for a reason outside the protocol.
+const IO_FAILED: u8 = 1;
+/// Status of a worker whose input ended inside a frame.
+const TRUNCATED: u8 = 3;
+/// Status of a worker whose parent broke the protocol.
+const PEER_BROKE: u8 = 4;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+type InitFn<'h, S> = Box<dyn FnOnce(&mut Init) -> Result<S, BoxError> + 'h>;
+
+/// A worker with a state and one handler for each kind of request.
+///
+/// ```no_run
+/// use std::io;
+/// use std::process::ExitCode;
+/// use stokehold_child::{Request, Worker};
+///
+/// const COUNT: Request<String, u64> = Request::new("count");
+/// const TOTAL: Request<(), u64> = Request::new("total");
+///
+/// fn main() -> ExitCode {
+///     Worker::new(|_| Ok::<u64, io::Error>(0))
+///         .on(COUNT, |total, text, _| {
+///             let words = text.split_whitespace().count() as u64;
+///             *total += words;
+///             Ok::<_, io::Error>(words)
+///         })
+///         .on(TOTAL, |total, (), _| Ok::<_, io::Error>(*total))
+///         .serve()
+/// }
+/// ```
+pub struct Worker<'h, S> {
+    init: InitFn<'h, S>,
+    entries: Vec<Entry<'h, S>>,
+    window: u32,
+}
+
+impl<'h, S> Worker<'h, S> {
+    /// A worker whose state `init` makes.
+    ///
+    /// `init` runs once, after the worker has announced itself (HELLO) and before it asks for work (READY): it may take as
+    /// long as the parent's ready timeout allows. When it fails, its error becomes one line on stderr and the process exits
+    /// with status 1, or 125 for a [`Permanent`] error, after which the parent starts no replacement.
+    pub fn new<I, E>(init: I) -> Self
+    where
+        I: FnOnce(&mut Init) -> Result<S, E> + 'h,
+        E: Into<BoxError>,
+    {
+        let init = Box::new(|about: &mut Init| init(about).map_err(Into::into));
+        Self { init, entries: Vec::new(), window: WINDOW_DEFAULT }
+    }
+
+    /// Adds the handler of `request`. One task at a time runs; the state is the handler's alone meanwhile.
+    ///
+    /// - Input that is not a `J` fails the task with `bad_data` and the handler is not called.
+    /// - An error becomes FAILED with its message and chain of causes; [`Failure`](crate::Failure) adds a code and a retry.
+    /// - A panic becomes FAILED with its message, place and backtrace, and the worker lives on **with the state as the panic
+    ///   left it**, perhaps half-changed. Where that can be harmful, let the handler end the process instead.
+    /// - A result that breaks the data model, or is larger than the parent takes, fails the task (`bad_data`, `too_large`).
+    /// - For a one-way request (id 0) the handler runs and nothing is answered; a failure is one line on stderr.
+    ///
+    /// # Panics
+    ///
+    /// When the name has a handler already: an author's mistake, seen at the first start.
+    #[must_use]
+    pub fn on<J, R, E, F>(self, request: Request<J, R>, mut handler: F) -> Self
+    where
+        J: DeserializeOwned,
+        R: Serialize,
+        E: Into<BoxError>,
+        F: FnMut(&mut S, J, &mut Ctx) -> Result<R, E> + 'h,
+    {
+        self.entry(request.name(), move |state, input, context, result| {
+            let job =
+                data::decode(input).map_err(|error| failure::not_begun(code::BAD_DATA, error.to_string()))?;
+            let value = handler(state, job, context).map_err(to_wire)?;
+            data::encode_into(&value, result).map_err(|error| failure::from_bad_data(&error))
+        })
+    }
+
+    /// Adds a handler that takes its input as encoded MessagePack, in place, and gives encoded MessagePack back. The input is
+    /// exactly one value of the data model; anything else fails the task with `bad_data` before the handler is called.
+    /// Otherwise as [`on`](Self::on).
+    ///
+    /// # Panics
+    ///
+    /// When the name has a handler already, or is not a user's: empty, longer than 255 bytes, or ALL-CAPS other than `DO`.
+    #[must_use]
+    pub fn on_raw<E, F>(self, name: &'static str, mut handler: F) -> Self
+    where
+        E: Into<BoxError>,
+        F: FnMut(&mut S, &[u8], &mut Ctx) -> Result<Data, E> + 'h,
+    {
+        self.entry(name, move |state, input, context, result| {
+            data::check_input(input)
+                .map_err(|error| failure::not_begun(code::BAD_DATA, error.to_string()))?;
+            *result = handler(state, input, context).map_err(to_wire)?.into_bytes();
+            Ok(())
+        })
+    }
+
+    /// Sets how many unanswered tasks the parent may have sent here, from 1 to 65,536 (others are clamped). Default: 1024,
+    /// because tiny tasks need many hundreds in flight; the parent sends fewer when tasks are slow. Set 1 for a worker that
+    /// should never have a task wait behind another.
+    #[must_use]
+    pub fn window(mut self, tasks: u32) -> Self {
+        self.window = tasks.clamp(1, WINDOW_MAX);
+        self
+    }
+
+    /// Serves until the parent ends it. Blocks; call it first in `main` and return what it gives.
+    ///
+    /// See the [crate's documentation](crate) for what it does to standard input, standard output and the environment, and
+    /// for the exit codes.
+    ///
+    /// # Panics
+    ///
+    /// When there is no handler, and with whatever `init` panics with.
+    pub fn serve(self) -> ExitCode {
+        assert!(
+            !self.entries.is_empty(),
+            "a worker needs at least one handler: add one with `on` before `serve`"
+        );
+        let Surroundings { input, output, worker, run } = match guard::settle() {
+            Ok(surroundings) => surroundings,
+            Err(refusal) => return refusal.report(),
+        };
+        let watch = ReaderWatch::start(output.clone());
+        let (hello, mut entries, init) = self.into_parts();
+        let start = || {
+            let state = init(&mut Init { worker, run })?;
+            // After `init`, so that it stands in front of a hook that `init` sets.
+            panics::install_hook();
+            Ok(state)
+        };
+        let plan = Plan { hello, pid: u64::from(std::process::id()), entries: &mut entries, worker };
+        let ended = serve::serve(input, output, plan, start, || watch.disarm());
+        watch.disarm();
+        ended.map_or_else(report_stop, |()| ExitCode::SUCCESS)
+    }
+
+    /// What a connection needs of this worker.
+    pub(crate) fn into_parts(self) -> (ChildHello, Vec<Entry<'h, S>>, InitFn<'h, S>) {
+        (self.hello(), self.entries, self.init)
+    }
+
+    fn entry<F>(mut self, name: &'static str, run: F) -> Self
+    where
+        F: FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<(), Box<WireFailure>> + 'h,
+    {
+        if let Err(error) = check_user_name(name) {
+            panic!("{name:?} cannot be a request's name: {error}");
+        }
+        assert!(self.entries.iter().all(|entry| entry.name != name), "the request {name:?} has two handlers");
+        self.entries.push(Entry { name, run: Box::new(run) });
+        self
+    }
+
+    fn hello(&self) -> ChildHello {
+        let names = || self.entries.iter().map(|entry| entry.name);
+        // No list means any name: a list too long to be sent is better left out than cut.
+        let listed = names().map(|name| name.len().saturating_add(3)).sum::<usize>() <= METHODS_BYTES_MAX;
+        ChildHello {
+            window: self.window,
+            capabilities: Capabilities::NONE.with(Capability::Meta),
+            serial: true,
+            sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            methods: if listed { names().map(str::to_owned).collect() } else { Vec::new() },
+            ..ChildHello::default()
+        }
+    }
+}
+
+impl<S> fmt::Debug for Worker<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("handlers", &self.entries)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves the default request, `DO`, with one handler and no state but what the handler captures. Blocks until the parent
+/// ends it; call it first in `main` and return what it gives.
+///
+/// What happens to errors, panics and wrong input is told at [`Worker::on`].
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     stokehold_child::serve(|line: String, _| line.trim().parse::<f64>().map(f64::sqrt))
+/// }
+/// ```
+pub fn serve<J, R, E, F>(mut handler: F) -> ExitCode
+where
+    J: DeserializeOwned,
+    R: Serialize,
+    E: Into<BoxError>,
+    F: FnMut(J, &mut Ctx) -> Result<R, E>,
+{
+    stateless().on(Request::<J, R>::DO, |(), job, context| handler(job, context)).serve()
+}
+
+/// As [`serve`], with input and result as encoded MessagePack, as [`Worker::on_raw`] has them.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use stokehold_child::Data;
+///
+/// fn main() -> ExitCode {
+///     stokehold_child::serve_raw(|input, _| Data::from_encoded(input.to_vec()))
+/// }
+/// ```
+pub fn serve_raw<E, F>(mut handler: F) -> ExitCode
+where
+    E: Into<BoxError>,
+    F: FnMut(&[u8], &mut Ctx) -> Result<Data, E>,
+{
+    stateless().on_raw("DO", |(), input, context| handler(input, context)).serve()
+}
+
+fn stateless<'h>() -> Worker<'h, ()> {
+    Worker::new(|_: &mut Init| Ok::<(), BoxError>(()))
+}
+
+fn to_wire(error: impl Into<BoxError>) -> Box<WireFailure> {
+    failure::from_error(error.into().as_ref())
+}
+
+/// Says why serving ended, where that is news to anybody, and gives the exit code.
+fn report_stop(stop: Stop) -> ExitCode {
+    let status = match stop {
+        Stop::Bug(misuse) => {
+            report::line(format_args!("this SDK broke its own rules, please report it: {misuse}"));
+            IO_FAILED
+        }
+        Stop::Io(error) => {
+            report::line(format_args!("the connection to the parent failed: {error}"));
+            IO_FAILED
+        }
+        Stop::NotReady(error) => {
+            report::line(format_args!("could not start: {}", in_one_line(error.as_ref())));
+            if error.is::<Permanent>() { PERMANENT } else { NOT_READY }
+        }
+        Stop::Peer(error) => {
+            report::line(format_args!("the parent broke the protocol: {error}"));
+            PEER_BROKE
+        }
+        // Nobody is left to be told.
+        Stop::ReaderGone => READER_GONE,
+        Stop::Truncated(error) => {
+            report::line(format_args!("the parent's input broke off: {error}"));
+            TRUNCATED
+        }
+    };
+    ExitCode::from(status)
+}
+
+/// An error with its causes, on one line.
+fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let failure = failure::from_error(error);
+    let mut line = failure.message;
+    for cause in failure.chain {
+        line.push_str(": ");
+        line.push_str(&cause);
+    }
+    line.replace('\n', " ")
+}

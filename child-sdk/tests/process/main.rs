@@ -1,0 +1,8 @@
+//! The SDK as real processes. `support` starts a worker and plays its parent; each other module is about one thing.
+
+#[cfg(test)]
+mod ending; // how a worker ends: statuses, EOF, DIE, a vanished reader
+#[cfg(test)]
+mod isolation; // what cannot reach the protocol: printing, grandchildren, the environment, signals, panics
+#[cfg(test)] // so that lints know its functions for test code
+mod support;

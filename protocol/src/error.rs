@@ -1,0 +1,227 @@
+//! The errors of this crate, sorted by blame: what the caller did wrong, what the peer did wrong, and what is nobody's fault
+//! but cannot work together. Each names the rule that was broken.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::limits;
+
+/// `data`, the fourth field, is not one value of the data model. Wire code `bad_data`.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum DataError {
+    /// Two equal keys in one map.
+    #[error("a map has the same key twice")]
+    DuplicateKey,
+    /// An extension type; version 1 has none.
+    #[error("an extension type, which version 1 of the protocol does not have")]
+    Extension,
+    /// A text that is not valid UTF-8.
+    #[error("a text is not valid UTF-8")]
+    InvalidUtf8,
+    /// A map key that is not a text.
+    #[error("a map key is not a text (use text keys, or a list of pairs)")]
+    KeyNotText,
+    /// The byte 0xc1, which MessagePack never uses.
+    #[error("the byte 0xc1, which MessagePack never uses")]
+    ReservedByte,
+    /// Arrays and maps nested deeper than [`limits::DEPTH_MAX`].
+    #[error("nested deeper than {} levels", limits::DEPTH_MAX)]
+    TooDeep,
+    /// Bytes behind the value.
+    #[error("bytes follow the value")]
+    TrailingBytes,
+    /// The bytes end before the value does.
+    #[error("the bytes end before the value does")]
+    Truncated,
+}
+
+/// The head of a message (everything but `data`) is not that of a message. Wire code `bad_message`.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// The body is not an array.
+    #[error("the message is not an array")]
+    NotAnArray,
+    /// The body is an array of another length than four.
+    #[error("the message has {0} fields instead of 4")]
+    FieldCount(u32),
+    /// The first field is not a text of 1 to 255 bytes of valid UTF-8.
+    #[error("the request is not a text of 1 to {} bytes of UTF-8", limits::REQUEST_BYTES_MAX)]
+    BadRequest,
+    /// The second field is not an integer from 0 to 2^53 − 1.
+    #[error("the sender is not an integer from 0 to 2^53 - 1")]
+    BadSender,
+    /// The third field is neither nil, −1, nor an integer from 1 to 2^53 − 1.
+    #[error("the recipient is neither nil, -1, nor an integer from 1 to 2^53 - 1")]
+    BadRecipient,
+    /// The body ends inside the head, or before `data`.
+    #[error("the message ends inside its head")]
+    Truncated,
+}
+
+/// The byte stream is not frames. The connection cannot be used any more.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A length field that no frame has: the stream is something else.
+    #[error("{}", Self::describe_desync(.quote))]
+    Desync {
+        /// The first bytes where a frame was expected.
+        quote: Quote,
+    },
+    /// The stream ended inside a frame.
+    #[error("the stream ended inside a frame: {got} of {want} bytes had arrived")]
+    Truncated {
+        /// Bytes that the frame has with its header, or 8 while the header itself was incomplete.
+        want: u64,
+        /// Bytes of it that had arrived.
+        got: u64,
+    },
+}
+
+impl FrameError {
+    fn describe_desync(quote: &Quote) -> String {
+        if quote.looks_like_text() {
+            format!("text where a frame was expected: {quote}")
+        } else {
+            format!("bytes that are no frame: {quote}")
+        }
+    }
+}
+
+/// The first bytes of a stream that is not the protocol, for people to read.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Quote {
+    bytes: [u8; limits::QUOTE_BYTES_MAX],
+    len: usize,
+}
+
+impl Quote {
+    /// The first [`limits::QUOTE_BYTES_MAX`] of `bytes`.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut quote = Self { bytes: [0; limits::QUOTE_BYTES_MAX], len: 0 };
+        for (slot, byte) in quote.bytes.iter_mut().zip(bytes) {
+            *slot = *byte;
+            quote.len = quote.len.saturating_add(1);
+        }
+        quote
+    }
+
+    /// The quoted bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Whether a person would read this as text: the first bytes are printable, or white space.
+    pub fn looks_like_text(&self) -> bool {
+        let bytes = self.as_bytes();
+        let printable = |byte: &u8| matches!(byte, 0x20..=0x7e | b'\n' | b'\r' | b'\t' | 0x1b | 0x80..=0xff);
+        !bytes.is_empty() && bytes.iter().all(printable)
+    }
+}
+
+impl fmt::Debug for Quote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Quote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.looks_like_text() {
+            return write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()));
+        }
+        for (index, byte) in self.as_bytes().iter().enumerate() {
+            write!(f, "{}{byte:02x}", if index == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a peer did against the protocol, or why two well-behaved peers cannot talk. Either ends the connection.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// A frame's body is no message.
+    #[error("a frame with id {id} holds no message: {error}")]
+    BadMessage {
+        /// The frame's id.
+        id: u32,
+        /// What is wrong with it.
+        error: MessageError,
+    },
+    /// A protocol request's `data` has not the shape the protocol gives it.
+    #[error("{request} came with data that is not what the protocol says: {detail}")]
+    BadProtocolData {
+        /// The request.
+        request: &'static str,
+        /// What was expected.
+        detail: &'static str,
+    },
+    /// The stream is not frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// Incompatibility: no version in common.
+    #[error("it speaks version {theirs} of the protocol, this side speaks {ours}")]
+    Incompatible {
+        /// The peer's version.
+        theirs: u64,
+        /// This side's version.
+        ours: u64,
+    },
+    /// A request that this side of the connection may not send, or not now.
+    #[error("{request} {why}")]
+    NotAllowed {
+        /// The request.
+        request: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The peer said in its first frame that it cannot work here.
+    #[error("it refused to start: {code}: {message}")]
+    Refused {
+        /// The wire code, `version` or `codec`.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+    /// An answer to an id that is not open.
+    #[error("{request} for id {id}, which is not open")]
+    UnknownId {
+        /// The request.
+        request: &'static str,
+        /// The id.
+        id: u32,
+    },
+}
+
+/// What the caller of this crate did wrong. Never depends on bytes from a peer.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum ApiMisuse {
+    /// An answer to an id that is not open, or was answered already.
+    #[error("id {0} is not open: each task gets exactly one final answer")]
+    NotOpen(u32),
+    /// The state of the session forbids it: for instance an answer before READY or after BYE.
+    #[error("{0} is not possible in this state of the session")]
+    WrongState(&'static str),
+    /// A frame larger than the peer takes.
+    #[error("the frame has {len} bytes, the peer takes at most {max}")]
+    TooLarge {
+        /// The `len` field the frame would have.
+        len: u64,
+        /// The peer's `max_frame`.
+        max: u32,
+    },
+    /// An ALL-CAPS name for a user request.
+    #[error("a user request must not have an ALL-CAPS name other than DO: those belong to the protocol")]
+    ReservedName,
+    /// An empty name, or one longer than 255 bytes.
+    #[error("a request name has 1 to {} bytes", limits::REQUEST_BYTES_MAX)]
+    NameLength,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The Stokehold wire protocol, version 1, without I/O: bytes in, messages out.
+//!
+//! `SPEC.md` beside this crate is normative; this crate is its reference. It does not read or write anything, has no clock, no
+//! threads and no unsafe code, and never allocates from a count that a peer declared.
+//!
+//! ```text
+//!  bytes ─► Splitter ─► frame (id, body) ─► Message (request, sender, recipient, data) ─► session half ─► event
+//! ```
+//!
+//! - [`Splitter`] cuts a byte stream, chunked in any way, into frames.
+//! - [`Message`] is the four-field array; its `data` stays opaque. [`check()`] walks it when somebody needs to know.
+//! - [`ParentSession`] and [`ChildSession`] say what may be said when, and can be run against each other.
+//! - [`limits`] has every number a peer can run into, [`code`] every error code, [`Verb::rules`] the vocabulary as a table.
+//! - Errors are sorted by blame: [`FrameError`], [`MessageError`], [`DataError`] and [`PeerError`] are the peer's,
+//!   [`ApiMisuse`] is the caller's, [`PeerError::Incompatible`] is nobody's.
+//!
+//! # A whole frame
+//!
+//! ```
+//! use stokehold_protocol::{FrameEvent, Message, Recipient, Splitter};
+//!
+//! let task = Message { request: "DO", sender: 1234, recipient: Recipient::Process(12345), data: b"\x81\xa5value\x14" };
+//! let mut bytes = Vec::new();
+//! task.encode_frame(7, &mut bytes);
+//! assert_eq!(bytes[..8], [0, 0, 0, 0x16, 0, 0, 0, 7]);
+//!
+//! let mut splitter = Splitter::new();
+//! splitter.feed(&bytes);
+//! let Some(FrameEvent::Frame { id: 7, body }) = splitter.next_frame()? else { panic!("a frame was expected") };
+//! assert_eq!(Message::decode(body)?, task);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing)]
+
+mod address;
+mod check;
+pub mod code;
+pub mod data;
+mod error;
+mod frame;
+pub mod limits;
+mod message;
+mod payload;
+mod request;
+mod session;
+pub mod wire;
+
+pub use address::Recipient;
+pub use check::check;
+pub use data::{Data, DecodeError, EncodeError};
+pub use error::{ApiMisuse, DataError, FrameError, MessageError, PeerError, Quote};
+pub use frame::{FrameEvent, Splitter};
+pub use message::{Message, begin_frame, finish_frame, frame_header, write_head};
+pub use payload::{ChildHello, Die, Failure, Meta, ParentHello, VERSION};
+pub use request::{Capabilities, Capability, IdOwner, IdRule, Kind, Request, Rules, Verb, check_user_name};
+pub use session::{ChildEvent, ChildSession, Leases, Outgoing, ParentEvent, ParentSession};

@@ -1,0 +1,397 @@
+//! The child's half of one connection: reads what a parent may say, and makes sure that every task gets exactly one final
+//! answer.
+//!
+//! ```text
+//! Fresh ──hello()──► Greeted ──ready()──► Serving ──DIE or EOF──► Finishing ──bye()──► Ended
+//!                                            │ DIE {now}                                ▲
+//!                                            └──────────────────────────────────────────┘
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::code;
+use crate::error::{ApiMisuse, PeerError};
+use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, MAX_FRAME_DEFAULT, PING_BYTES_MAX};
+use crate::message::{Message, begin_frame, finish_frame, write_head};
+use crate::payload::{ChildHello, Die, Failure, Meta, ParentHello, VERSION};
+use crate::request::{Capability, IdRule, Kind, Verb};
+use crate::{Recipient, check, wire};
+
+/// Unanswered tasks a child keeps beyond its own window before it refuses more as `overloaded`: a parent may have sent them
+/// before it read of a smaller window.
+const OVERDRAFT: usize = 65_536;
+
+/// Characters kept of a code and a message when the whole failure is too large for a frame: with four bytes each they fit the
+/// smallest frame limit there is.
+const SHORT_CHARS: usize = 4_096;
+
+/// The child's half.
+#[derive(Clone, Debug)]
+pub struct ChildSession {
+    ours: ChildHello,
+    theirs: Option<ParentHello>,
+    pid: u64,
+    state: State,
+    /// HELLO was sent. DIE or the end of input may come before it.
+    greeted: bool,
+    /// READY was sent, alone or in HELLO.
+    readied: bool,
+    open: VecDeque<u32>,
+    meta: Option<(u32, Meta)>,
+    done: u64,
+    failed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum State {
+    Fresh,
+    Greeted,
+    Serving,
+    Finishing,
+    Ended,
+}
+
+/// What a parent's frame means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChildEvent<'a> {
+    /// The parent's answer to HELLO; a simple child ignores it.
+    Hello,
+    /// A task. It must be answered once.
+    Task {
+        /// Its id.
+        id: u32,
+        /// Its request: DO or a user's name.
+        request: &'a str,
+        /// Its input, unchecked.
+        data: &'a [u8],
+        /// What the parent said about it.
+        meta: Meta,
+    },
+    /// A user request that is never answered (id 0).
+    OneWay {
+        /// Its request.
+        request: &'a str,
+        /// Its input, unchecked.
+        data: &'a [u8],
+    },
+    /// Stop this task if you can; it is still answered once. Already answered ones never get here.
+    Cancel {
+        /// The task's id.
+        id: u32,
+    },
+    /// Answer with [`ChildSession::pong`].
+    Ping {
+        /// What to send back.
+        data: &'a [u8],
+    },
+    /// Finish what was received, or drop it if `now`; then [`ChildSession::bye`].
+    Die(Die),
+    /// Something that needs no handler was refused; its answer is in the buffer.
+    Refused,
+    /// Nothing to do.
+    Ignored,
+}
+
+impl ChildSession {
+    /// A session that has not spoken yet. `pid` is this process's own; the parent's HELLO may give another.
+    pub fn new(hello: ChildHello, pid: u64) -> Self {
+        Self {
+            ours: hello,
+            theirs: None,
+            pid: pid.clamp(1, ADDRESS_MAX),
+            state: State::Fresh,
+            greeted: false,
+            readied: false,
+            open: VecDeque::new(),
+            meta: None,
+            done: 0,
+            failed: 0,
+        }
+    }
+
+    /// The largest frame the parent takes.
+    pub fn peer_max_frame(&self) -> u32 {
+        self.theirs.as_ref().map_or(MAX_FRAME_DEFAULT, |hello| hello.max_frame)
+    }
+
+    /// What the parent said of itself, once it did.
+    pub fn parent(&self) -> Option<&ParentHello> {
+        self.theirs.as_ref()
+    }
+
+    /// How many tasks are not answered.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether DIE or the end of input was there: nothing more will come.
+    pub fn is_finishing(&self) -> bool {
+        matches!(self.state, State::Finishing | State::Ended)
+    }
+
+    /// Appends HELLO, which must come first. With `ready` in it no READY is needed. Too many or too long names in it are
+    /// [`ApiMisuse::TooLarge`].
+    pub fn hello(&mut self, out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        if self.greeted || self.state == State::Ended {
+            return Err(ApiMisuse::WrongState("HELLO"));
+        }
+        self.frame_within(out, 0, Verb::Hello, HELLO_LEN_MAX, |out| self.ours.encode(out))?;
+        self.greeted = true;
+        self.readied = self.ours.ready;
+        if self.state == State::Fresh {
+            self.state = if self.ours.ready { State::Serving } else { State::Greeted };
+        }
+        Ok(())
+    }
+
+    /// Appends READY, once. Possible while finishing too: DIE may come while a model loads.
+    pub fn ready(&mut self, out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        if !self.greeted || self.readied || self.state == State::Ended {
+            return Err(ApiMisuse::WrongState("READY"));
+        }
+        self.readied = true;
+        if self.state == State::Greeted {
+            self.state = State::Serving;
+        }
+        self.frame(out, 0, Verb::Ready, wire::write_nil);
+        Ok(())
+    }
+
+    /// Takes one frame of the parent; refusals that need no handler are appended to `out`. An error ends the connection
+    /// (exit 4).
+    pub fn handle_frame<'a>(
+        &mut self,
+        id: u32,
+        body: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<ChildEvent<'a>, PeerError> {
+        if self.state == State::Ended {
+            return Ok(ChildEvent::Ignored);
+        }
+        let meta = self.meta.take();
+        let message = match Message::decode(body) {
+            Ok(message) => message,
+            Err(_) if id == 0 || !self.greeted || self.open.contains(&id) => return Ok(ChildEvent::Ignored),
+            Err(error) => return Ok(self.refuse(id, code::BAD_MESSAGE, error.to_string(), out)),
+        };
+        let meta = meta.filter(|(about, _)| *about == id).map(|(_, meta)| meta).unwrap_or_default();
+        match Kind::of(message.request) {
+            Kind::User if id == 0 => Ok(ChildEvent::OneWay { request: message.request, data: message.data }),
+            Kind::User => Ok(self.handle_task(id, &message, meta, out)),
+            Kind::Verb(verb) => self.handle_verb(id, message.data, verb),
+            Kind::Unknown => Ok(ChildEvent::Ignored),
+        }
+    }
+
+    /// The parent closed its end: nothing more will come.
+    pub fn handle_eof(&mut self) {
+        if self.state != State::Ended {
+            self.state = State::Finishing;
+        }
+    }
+
+    /// Appends FINISHED with data that `write` appends as one value. A frame above the parent's limit is taken back and
+    /// FAILED `too_large` sent instead.
+    pub fn finished(
+        &mut self,
+        id: u32,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ApiMisuse> {
+        self.close(id)?;
+        let start = begin_frame(out, id);
+        write_head(out, Verb::Finished.name(), self.pid, self.parent_address());
+        write(out);
+        let len = finish_frame(out, start);
+        if len > u64::from(self.peer_max_frame()) {
+            out.truncate(start);
+            let message =
+                format!("the answer's frame has {len} bytes, the parent takes {}", self.peer_max_frame());
+            self.failed = self.failed.saturating_add(1);
+            self.frame(out, id, Verb::Failed, |out| Failure::new(code::TOO_LARGE, message).encode(out));
+            return Ok(());
+        }
+        self.done = self.done.saturating_add(1);
+        Ok(())
+    }
+
+    /// Appends FAILED. One above the parent's limit is sent with its code and the beginning of its message only.
+    pub fn failed(&mut self, id: u32, failure: &Failure, out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        self.close(id)?;
+        self.failed = self.failed.saturating_add(1);
+        let max = self.peer_max_frame();
+        if self.frame_within(out, id, Verb::Failed, max, |out| failure.encode(out)).is_err() {
+            let short = Failure {
+                code: failure.code.chars().take(SHORT_CHARS).collect(),
+                message: failure.message.chars().take(SHORT_CHARS).collect(),
+                trace: None,
+                chain: Vec::new(),
+                data: None,
+                ..failure.clone()
+            };
+            self.frame(out, id, Verb::Failed, |out| short.encode(out));
+        }
+        Ok(())
+    }
+
+    /// Appends one of a task's results, one value in `data`.
+    pub fn item(&self, id: u32, data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        self.may_speak("ITEM")?;
+        if !self.open.contains(&id) {
+            return Err(ApiMisuse::NotOpen(id));
+        }
+        self.frame_within(out, id, Verb::Item, self.peer_max_frame(), |out| out.extend_from_slice(data))
+    }
+
+    /// Appends PROGRESS for a task, or for the start with id 0; `data` is a number or a map.
+    pub fn progress(&self, id: u32, data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        self.may_speak("PROGRESS")?;
+        if id != 0 && !self.open.contains(&id) {
+            return Err(ApiMisuse::NotOpen(id));
+        }
+        self.frame_within(out, id, Verb::Progress, self.peer_max_frame(), |out| out.extend_from_slice(data))
+    }
+
+    /// Appends PONG; nothing before HELLO and after BYE, where no PONG may be.
+    pub fn pong(&self, data: &[u8], out: &mut Vec<u8>) {
+        if self.may_speak("PONG").is_err() {
+            return;
+        }
+        self.frame(out, 0, Verb::Pong, |out| out.extend_from_slice(data));
+    }
+
+    /// Appends BYE, the last frame. Every begun task must have been answered; what was received and not begun may stay.
+    pub fn bye(&mut self, out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        self.may_speak("BYE")?;
+        self.state = State::Ended;
+        let (done, failed) = (self.done, self.failed);
+        self.frame(out, 0, Verb::Bye, |out| {
+            wire::write_map_len(out, 2);
+            wire::write_str(out, "done");
+            wire::write_uint(out, done);
+            wire::write_str(out, "failed");
+            wire::write_uint(out, failed);
+        });
+        Ok(())
+    }
+
+    fn handle_task<'a>(
+        &mut self,
+        id: u32,
+        message: &Message<'a>,
+        meta: Meta,
+        out: &mut Vec<u8>,
+    ) -> ChildEvent<'a> {
+        if self.state == State::Finishing {
+            return ChildEvent::Ignored;
+        }
+        // A parent that keeps the rules never sends an open id again. The check looks at the newest few only: it catches the
+        // plain mistake without a walk through a wide window for every task.
+        if self.open.iter().rev().take(8).any(|open| *open == id) {
+            return ChildEvent::Ignored;
+        }
+        let limit = (self.ours.window as usize).saturating_add(OVERDRAFT);
+        if self.open.len() >= limit {
+            return self.refuse(id, code::OVERLOADED, format!("{limit} tasks wait here already"), out);
+        }
+        self.open.push_back(id);
+        ChildEvent::Task { id, request: message.request, data: message.data, meta }
+    }
+
+    fn handle_verb<'a>(&mut self, id: u32, data: &'a [u8], verb: Verb) -> Result<ChildEvent<'a>, PeerError> {
+        let rules = verb.rules();
+        let id_fits = match rules.id {
+            IdRule::Any => true,
+            IdRule::Task => id != 0,
+            IdRule::Zero => id == 0,
+        };
+        if !rules.from_parent || !id_fits {
+            return Ok(ChildEvent::Ignored);
+        }
+        Ok(match verb {
+            Verb::Hello if self.theirs.is_none() => {
+                let hello = ParentHello::decode(data)?;
+                if hello.version != VERSION {
+                    return Err(PeerError::Incompatible { theirs: hello.version, ours: VERSION });
+                }
+                if hello.pid != 0 {
+                    self.pid = hello.pid;
+                }
+                self.theirs = Some(hello);
+                ChildEvent::Hello
+            }
+            Verb::Die => {
+                let die = Die::decode(data)?;
+                self.state = State::Finishing;
+                ChildEvent::Die(die)
+            }
+            Verb::Cancel if self.open.contains(&id) => ChildEvent::Cancel { id },
+            Verb::Meta if self.ours.capabilities.has(Capability::Meta) => {
+                self.meta = Some((id, Meta::decode(data)?));
+                ChildEvent::Ignored
+            }
+            Verb::Ping if data.len() <= PING_BYTES_MAX && check(data).is_ok() => ChildEvent::Ping { data },
+            _ => ChildEvent::Ignored,
+        })
+    }
+
+    /// Nothing is said before HELLO and after BYE.
+    fn may_speak(&self, what: &'static str) -> Result<(), ApiMisuse> {
+        if self.greeted && self.state != State::Ended { Ok(()) } else { Err(ApiMisuse::WrongState(what)) }
+    }
+
+    /// Refuses a frame that opens no task.
+    fn refuse<'a>(&self, id: u32, code: &str, message: String, out: &mut Vec<u8>) -> ChildEvent<'a> {
+        let failure = Failure { begun: Some(false), ..Failure::new(code, message) };
+        self.frame(out, id, Verb::Failed, |out| failure.encode(out));
+        ChildEvent::Refused
+    }
+
+    fn close(&mut self, id: u32) -> Result<(), ApiMisuse> {
+        if !self.readied || self.state == State::Ended {
+            return Err(ApiMisuse::WrongState("an answer"));
+        }
+        let place = self.open.iter().position(|open| *open == id).ok_or(ApiMisuse::NotOpen(id))?;
+        self.open.remove(place);
+        Ok(())
+    }
+
+    fn parent_address(&self) -> Recipient {
+        match self.theirs.as_ref().map_or(0, |hello| hello.parent) {
+            0 => Recipient::Anyone,
+            parent => Recipient::Process(parent),
+        }
+    }
+
+    fn frame(&self, out: &mut Vec<u8>, id: u32, verb: Verb, data: impl FnOnce(&mut Vec<u8>)) {
+        let start = begin_frame(out, id);
+        write_head(out, verb.name(), self.pid, self.parent_address());
+        data(out);
+        finish_frame(out, start);
+    }
+
+    /// Like [`frame`](Self::frame), but a frame whose `len` would be above `max` is taken back.
+    fn frame_within(
+        &self,
+        out: &mut Vec<u8>,
+        id: u32,
+        verb: Verb,
+        max: u32,
+        data: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ApiMisuse> {
+        let start = out.len();
+        self.frame(out, id, verb, data);
+        let len = (out.len().saturating_sub(start) as u64).saturating_sub(4);
+        if len > u64::from(max) {
+            out.truncate(start);
+            return Err(ApiMisuse::TooLarge { len, max });
+        }
+        Ok(())
+    }
+
+    /// What tells two sessions apart, for tests that count states.
+    pub fn fingerprint(&self) -> (u8, bool, usize, bool) {
+        let said = u8::from(self.greeted) + u8::from(self.readied);
+        (self.state as u8 * 3 + said, self.theirs.is_some(), self.open.len(), self.meta.is_some())
+    }
+}

@@ -1,0 +1,468 @@
+//! A channel with the workers in the middle: jobs go in at one end, on one thread, and come out as results at the other, on
+//! another. Bounded both ways; nothing is kept for longer than somebody needs it.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stokehold_protocol::{Data, Request, check_user_name};
+
+use crate::core::{Answered, Outcome};
+use crate::driver::{Admission, Lane, Refusal, Shared, Ticket};
+use crate::pool::{With, body, encoded_body};
+use crate::task::{Decode, decode_as, leave_encoded};
+use crate::{Policy, Pool, SubmitError, TaskError, TaskErrorKind};
+
+/// Jobs sent and not received as results, at most: two workers with the widest window and as much again on the way.
+const CAPACITY: u64 = 8_192;
+
+/// Bytes of results that arrived and were not received; beyond it no further job is taken in.
+const RESULT_BYTES: usize = 16 << 20;
+
+/// In which order results come out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// As they are done.
+    Completion,
+    /// As their jobs went in. A slow one holds back those behind it, and at the bound the input.
+    Input,
+}
+
+impl Pool {
+    /// A channel through the workers for one kind of request. Each end may live on its own thread; dropping the sender ends
+    /// the results after the last, dropping the results withdraws what has not begun.
+    ///
+    /// At most 8192 jobs are between the two ends, and the sender waits while more than 16 MiB of results are not received.
+    ///
+    /// ```no_run
+    /// use stokehold::{Order, Pool, Request};
+    /// # fn resize(pool: &Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// const RESIZE: Request<str, String> = Request::new("resize");
+    ///
+    /// let (jobs, results) = pool.channel(RESIZE, Order::Input);
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(move || ["a.png", "b.png"].iter().try_for_each(|file| jobs.send(file)));
+    ///     for result in results {
+    ///         println!("{}", result?);
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn channel<J, R>(&self, request: Request<J, R>, order: Order) -> (JobSender<J>, Results<R>)
+    where
+        J: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        self.with(self.policy()).channel(request, order)
+    }
+
+    /// As [`channel`](Self::channel), with payloads that are encoded already and are left so.
+    pub fn channel_data(&self, request: &str, order: Order) -> Result<(JobSender<Data>, Results<Data>), SubmitError> {
+        check_user_name(request)?;
+        Ok(ends(self.with(self.policy()), request.to_owned(), order, leave_encoded))
+    }
+}
+
+impl With<'_> {
+    /// As [`Pool::channel`].
+    pub fn channel<J, R>(&self, request: Request<J, R>, order: Order) -> (JobSender<J>, Results<R>)
+    where
+        J: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        ends(*self, request.name().to_owned(), order, decode_as::<R>)
+    }
+}
+
+fn ends<J: ?Sized, R>(with: With<'_>, request: String, order: Order, decode: Decode<R>) -> (JobSender<J>, Results<R>) {
+    let lane = Arc::new(Lane::default());
+    let flow = Arc::new(Flow::default());
+    let shared = Arc::clone(with.pool().shared());
+    let sender = JobSender {
+        shared: Arc::clone(&shared),
+        lane: Arc::clone(&lane),
+        flow: Arc::clone(&flow),
+        request,
+        policy: with.policy(),
+        jobs: PhantomData,
+    };
+    let results = Results { shared, lane, flow, order, decode, arrived: VecDeque::new(), early: VecDeque::new(), next: 0 };
+    (sender, results)
+}
+
+/// How much is between the two ends.
+#[derive(Debug, Default)]
+struct Flow {
+    sent: AtomicU64,
+    received: AtomicU64,
+    input_ended: AtomicBool,
+    /// Whoever waits for the other end to move.
+    waiting: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Flow {
+    fn has_room(&self, lane: &Lane, waker: Option<&Waker>) -> bool {
+        self.check_or_wait(waker, || {
+            let between = self.sent.load(Ordering::SeqCst).saturating_sub(self.received.load(Ordering::SeqCst));
+            between < CAPACITY && (lane.bytes() < RESULT_BYTES || between == 0) || !lane.is_wanted()
+        })
+    }
+
+    fn is_over(&self, waker: Option<&Waker>) -> bool {
+        self.check_or_wait(waker, || {
+            self.input_ended.load(Ordering::SeqCst)
+                && self.sent.load(Ordering::SeqCst) == self.received.load(Ordering::SeqCst)
+        })
+    }
+
+    /// Whether `check` holds; if not, `waker` is woken when it may.
+    fn check_or_wait(&self, waker: Option<&Waker>, check: impl Fn() -> bool) -> bool {
+        if check() {
+            return true;
+        }
+        let Some(waker) = waker else { return false };
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wakers.iter().any(|other| other.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+        self.waiting.store(true, Ordering::SeqCst);
+        drop(wakers);
+        check()
+    }
+
+    fn moved(&self) {
+        if self.waiting.swap(false, Ordering::SeqCst) {
+            let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// The end of a channel where jobs go in. Dropping it ends the input.
+#[derive(Debug)]
+pub struct JobSender<J: ?Sized> {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    flow: Arc<Flow>,
+    request: String,
+    policy: Policy,
+    jobs: PhantomData<fn(&J)>,
+}
+
+impl<J: Serialize + ?Sized> JobSender<J> {
+    /// Sends a job. Blocks while the channel or the pool's queue is full.
+    ///
+    /// An input that cannot be written as data gives an error here and takes no place among the results.
+    pub fn send(&self, job: &J) -> Result<(), SubmitError> {
+        let mut body = body(&self.request, job)?;
+        self.send_body(&mut body)
+    }
+}
+
+impl JobSender<Data> {
+    /// Sends a job that is encoded already. Blocks while the channel or the pool's queue is full.
+    pub fn send_data(&self, data: &Data) -> Result<(), SubmitError> {
+        let mut body = encoded_body(&self.request, data);
+        self.send_body(&mut body)
+    }
+}
+
+impl<J: ?Sized> JobSender<J> {
+    /// Blocks until both the channel and the queue take the body.
+    fn send_body(&self, body: &mut Vec<u8>) -> Result<(), SubmitError> {
+        loop {
+            self.shared.block_until(None, |waker| self.flow.has_room(&self.lane, waker));
+            match self.offer(body) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Full) => {
+                    self.shared.wait_for_room(body.len(), None);
+                }
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+
+    /// Takes the body if there is room for it now.
+    fn offer(&self, body: &mut Vec<u8>) -> Result<(), Refusal> {
+        if !self.lane.is_wanted() {
+            return Err(Refusal::Closed);
+        }
+        if !self.flow.has_room(&self.lane, None) {
+            return Err(Refusal::Full);
+        }
+        let index = self.flow.sent.load(Ordering::SeqCst);
+        let lane = &self.lane;
+        self.shared.submit(body, self.policy, Admission::Ordinary, || {
+            self.flow.sent.fetch_add(1, Ordering::SeqCst);
+            Ticket::Lane { lane: Arc::clone(lane), index }
+        })?;
+        Ok(())
+    }
+
+    /// Puts an outcome in place of a job that cannot be sent.
+    fn refuse(&self, error: TaskError) {
+        let index = self.flow.sent.fetch_add(1, Ordering::SeqCst);
+        self.lane.complete(index, Err(Box::new(error)));
+    }
+}
+
+impl<J: ?Sized> Drop for JobSender<J> {
+    fn drop(&mut self) {
+        self.flow.input_ended.store(true, Ordering::SeqCst);
+        self.flow.moved();
+    }
+}
+
+/// One result with where it came from.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Completed<R> {
+    /// The place of its job in the input, from 0.
+    pub index: u64,
+    /// The worker's slot and the attempt that was answered, if it was.
+    pub answered_by: Option<AnsweredBy>,
+    /// The result.
+    pub result: Result<R, TaskError>,
+}
+
+/// Who answered a task, and how long it took.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct AnsweredBy {
+    /// The worker's slot, from 0.
+    pub worker: usize,
+    /// Its process id.
+    pub pid: u32,
+    /// Which attempt was answered, from 1.
+    pub attempt: u32,
+    /// From the hand-out to the answer, the wait in the worker's window included.
+    pub elapsed: Duration,
+}
+
+/// The end of a channel where results come out: an iterator that blocks, and a `Stream` that does not. Dropping it withdraws
+/// what has not begun.
+#[derive(Debug)]
+pub struct Results<R> {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    flow: Arc<Flow>,
+    order: Order,
+    decode: Decode<R>,
+    /// Taken from the lane, in the order of completion.
+    arrived: VecDeque<(u64, Outcome)>,
+    /// For [`Order::Input`]: what came before its turn, by distance from `next`.
+    early: VecDeque<Option<Outcome>>,
+    next: u64,
+}
+
+impl<R> Results<R> {
+    /// The next result with where it came from. Blocks until it is there; `None` when the sender is gone and everything was
+    /// received.
+    pub fn recv(&mut self) -> Option<Completed<R>> {
+        loop {
+            if let Some(completed) = self.try_recv() {
+                return Some(completed);
+            }
+            if self.flow.is_over(None) {
+                return None;
+            }
+            let (lane, flow) = (Arc::clone(&self.lane), Arc::clone(&self.flow));
+            self.shared.block_until(None, |waker| lane.has_arrived(waker) || flow.is_over(waker));
+        }
+    }
+
+    /// The next result if it is there. Never blocks.
+    pub fn try_recv(&mut self) -> Option<Completed<R>> {
+        let (index, outcome) = self.next_outcome()?;
+        if let Ok(answered) = &outcome {
+            self.lane.received(answered.data.len());
+        }
+        self.flow.received.fetch_add(1, Ordering::SeqCst);
+        self.flow.moved();
+        let answered_by = outcome.as_ref().ok().map(answered_by);
+        Some(Completed { index, answered_by, result: outcome.and_then(self.decode).map_err(|error| *error) })
+    }
+
+    fn next_outcome(&mut self) -> Option<(u64, Outcome)> {
+        if self.arrived.is_empty() {
+            self.lane.take(&mut self.arrived);
+        }
+        match self.order {
+            Order::Completion => self.arrived.pop_front(),
+            Order::Input => {
+                while !matches!(self.early.front(), Some(Some(_))) {
+                    let (index, outcome) = self.arrived.pop_front()?;
+                    let place = usize::try_from(index.saturating_sub(self.next)).unwrap_or(usize::MAX);
+                    if place == 0 && self.early.is_empty() {
+                        self.next += 1;
+                        return Some((index, outcome));
+                    }
+                    if self.early.len() <= place {
+                        self.early.resize_with(place + 1, || None);
+                    }
+                    if let Some(slot) = self.early.get_mut(place) {
+                        *slot = Some(outcome);
+                    }
+                }
+                let outcome = self.early.pop_front()??;
+                self.next += 1;
+                Some((self.next - 1, outcome))
+            }
+        }
+    }
+}
+
+fn answered_by(answered: &Answered) -> AnsweredBy {
+    let Answered { worker, pid, attempt, elapsed, .. } = *answered;
+    AnsweredBy { worker, pid, attempt, elapsed }
+}
+
+impl<R> Iterator for Results<R> {
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.recv().map(|completed| completed.result)
+    }
+}
+
+impl<R> Stream for Results<R> {
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(completed) = this.try_recv() {
+                return Poll::Ready(Some(completed.result));
+            }
+            if this.flow.is_over(Some(cx.waker())) {
+                return Poll::Ready(None);
+            }
+            if !this.lane.has_arrived(Some(cx.waker())) {
+                this.shared.drive_in_background();
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<R> Drop for Results<R> {
+    fn drop(&mut self) {
+        self.lane.abandon();
+        self.flow.moved();
+    }
+}
+
+impl<R> Unpin for Results<R> {}
+
+/// An iterator over the results of an iterator of jobs; see [`Pool::imap`].
+#[derive(Debug)]
+pub struct Imap<I: Iterator, J: ?Sized, R> {
+    jobs: I,
+    sender: Option<JobSender<J>>,
+    results: Results<R>,
+    /// A job that found no room.
+    held: Option<Vec<u8>>,
+}
+
+impl<I, J, R> Imap<I, J, R>
+where
+    I: Iterator,
+    I::Item: std::borrow::Borrow<J>,
+    J: Serialize + ?Sized,
+{
+    pub(crate) fn new(jobs: I, (sender, results): (JobSender<J>, Results<R>)) -> Self {
+        Self { jobs, sender: Some(sender), results, held: None }
+    }
+
+    /// The next result with where it came from; otherwise as the iterator.
+    pub fn recv(&mut self) -> Option<Completed<R>> {
+        loop {
+            if let Some(completed) = self.results.try_recv() {
+                return Some(completed);
+            }
+            if self.put_in() {
+                continue;
+            }
+            if self.sender.is_none() {
+                return self.results.recv();
+            }
+            // Full: either a result comes, or the queue gets room because somebody else's task is done.
+            let (lane, shared) = (Arc::clone(&self.results.lane), Arc::clone(&self.results.shared));
+            let bytes = self.held.as_ref().map_or(0, Vec::len);
+            let own = self.results.flow.sent.load(Ordering::SeqCst) > self.results.flow.received.load(Ordering::SeqCst);
+            if own {
+                self.results.shared.block_until(None, |waker| lane.has_arrived(waker));
+            } else {
+                shared.wait_for_room(bytes, None);
+            }
+        }
+    }
+
+    /// Takes a job from the iterator and sends it; false if there is no room, or no job.
+    fn put_in(&mut self) -> bool {
+        let Some(sender) = &self.sender else { return false };
+        if self.held.is_none() {
+            if !sender.flow.has_room(&sender.lane, None) {
+                return false;
+            }
+            let Some(job) = self.jobs.next() else {
+                self.sender = None;
+                return true;
+            };
+            match body(&sender.request, std::borrow::Borrow::borrow(&job)) {
+                Ok(body) => self.held = Some(body),
+                Err(error) => {
+                    sender.refuse(TaskError::new(TaskErrorKind::Encode, 0, error.to_string()));
+                    return true;
+                }
+            }
+        }
+        let Some(body) = &mut self.held else { return false };
+        match sender.offer(body) {
+            Ok(()) => self.held = None,
+            Err(Refusal::Full) => return false,
+            Err(refusal) => {
+                self.held = None;
+                sender.refuse(refused(refusal));
+                self.sender = None;
+            }
+        }
+        true
+    }
+}
+
+/// What a job gets that came too late. The input ends with it: no later one would fare better.
+fn refused(refusal: Refusal) -> TaskError {
+    match refusal {
+        Refusal::Broken(death) => {
+            let mut error = TaskError::new(TaskErrorKind::Broken, 0, death.to_string());
+            error.death = Some(death);
+            error
+        }
+        Refusal::Closed | Refusal::Full | Refusal::ResultsFull => {
+            TaskError::new(TaskErrorKind::Closed, 0, SubmitError::from(refusal).to_string())
+        }
+    }
+}
+
+impl<I, J, R> Iterator for Imap<I, J, R>
+where
+    I: Iterator,
+    I::Item: std::borrow::Borrow<J>,
+    J: Serialize + ?Sized,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.recv().map(|completed| completed.result)
+    }
+}

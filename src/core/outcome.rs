@@ -1,0 +1,215 @@
+//! What becomes of a task: an answer, or exactly one error that says who, what and why.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stokehold_protocol::Failure;
+
+use super::Death;
+
+/// The end of a task, as the core gives it out.
+pub(crate) type Outcome = Result<Answered, Box<TaskError>>;
+
+/// An answer with where it came from.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// The answer's data, unchecked.
+    pub(crate) data: Vec<u8>,
+    /// The worker's slot.
+    pub(crate) worker: usize,
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// The task's number.
+    pub(crate) task: u64,
+    /// Which attempt was answered, from 1.
+    pub(crate) attempt: u32,
+    /// From the hand-out to the answer.
+    pub(crate) elapsed: Duration,
+}
+
+/// Why a task has no answer. Every accepted task ends with its answer or with exactly one of these.
+#[derive(Debug)]
+pub struct TaskError {
+    pub(crate) kind: TaskErrorKind,
+    pub(crate) task: u64,
+    pub(crate) attempt: u32,
+    pub(crate) worker: Option<usize>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) detail: String,
+    pub(crate) failure: Option<Box<Failure>>,
+    pub(crate) death: Option<Arc<Death>>,
+}
+
+/// The ways a task can end without an answer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum TaskErrorKind {
+    /// The pool broke: its workers cannot be kept alive.
+    Broken,
+    /// It was cancelled.
+    Cancelled {
+        /// Whether a worker may have run it, wholly or in part.
+        may_have_run: bool,
+    },
+    /// The pool was shut down before it was done.
+    Closed,
+    /// Workers died doing it, as often as its policy allows.
+    Dead,
+    /// The answer is not of the type that was asked for.
+    Decode,
+    /// The input cannot be written as data, so that no worker ever saw it.
+    Encode,
+    /// The worker says that it failed: [`TaskError::code`] and [`TaskError::chain`] tell how.
+    Failed,
+    /// A worker died while it may have been running, and its policy forbids a second run.
+    Lost,
+}
+
+impl TaskError {
+    pub(crate) fn new(kind: TaskErrorKind, task: u64, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            task,
+            attempt: 0,
+            worker: None,
+            pid: None,
+            detail: detail.into(),
+            failure: None,
+            death: None,
+        }
+    }
+
+    /// Which of the ways.
+    pub fn kind(&self) -> TaskErrorKind {
+        self.kind
+    }
+
+    /// The task's number: tasks of a pool are counted from 1 in the order of submission.
+    pub fn task(&self) -> u64 {
+        self.task
+    }
+
+    /// Which attempt ended so, from 1; 0 if it was never handed to a worker.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The worker that had it last, by slot.
+    pub fn worker(&self) -> Option<usize> {
+        self.worker
+    }
+
+    /// That worker's process id.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// How that worker died, if it did.
+    pub fn death(&self) -> Option<&Death> {
+        self.death.as_deref()
+    }
+
+    /// The exit code of the worker that died.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.death.as_ref().and_then(|death| death.code())
+    }
+
+    /// The signal that ended the worker.
+    pub fn signal(&self) -> Option<i32> {
+        self.death.as_ref().and_then(|death| death.signal())
+    }
+
+    /// The last lines that the worker which died wrote to stderr.
+    pub fn stderr_tail(&self) -> &str {
+        self.death.as_ref().map_or("", |death| &death.stderr_tail)
+    }
+
+    /// The code of a failure, as the worker gave it ("error", "bad_data", "acme.no_such_user"), or the matching one of the
+    /// protocol for what the parent decided.
+    pub fn code(&self) -> &str {
+        use stokehold_protocol::code;
+        match (self.kind, &self.failure) {
+            (TaskErrorKind::Failed, Some(failure)) => &failure.code,
+            (TaskErrorKind::Failed, None) => code::ERROR,
+            (TaskErrorKind::Cancelled { .. }, _) => code::CANCELLED,
+            (TaskErrorKind::Dead, _) => code::CRASHED,
+            (TaskErrorKind::Decode | TaskErrorKind::Encode, _) => code::BAD_DATA,
+            (TaskErrorKind::Lost, _) => code::LOST,
+            (TaskErrorKind::Broken | TaskErrorKind::Closed, _) => code::UNAVAILABLE,
+        }
+    }
+
+    /// What the worker said of its failure, or what happened, without the names around it.
+    pub fn message(&self) -> &str {
+        self.failure.as_ref().map_or(&self.detail, |failure| &failure.message)
+    }
+
+    /// The causes behind a failure's message, outermost first.
+    pub fn chain(&self) -> &[String] {
+        self.failure.as_ref().map_or(&[], |failure| &failure.chain)
+    }
+
+    /// The worker's backtrace or stack trace.
+    pub fn backtrace(&self) -> Option<&str> {
+        self.failure.as_ref().and_then(|failure| failure.trace.as_deref())
+    }
+
+    /// What the worker sent with its failure, encoded.
+    pub fn data(&self) -> Option<&[u8]> {
+        self.failure.as_ref().and_then(|failure| failure.data.as_deref())
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}", self.task)?;
+        match self.kind {
+            TaskErrorKind::Broken => write!(f, " has no answer, because the pool broke: {}", self.detail),
+            TaskErrorKind::Cancelled { may_have_run: false } => f.write_str(" was cancelled before it began"),
+            TaskErrorKind::Cancelled { may_have_run: true } => {
+                f.write_str(" was cancelled; a worker may have run it in part")
+            }
+            TaskErrorKind::Closed => f.write_str(" has no answer, because the pool was shut down"),
+            TaskErrorKind::Decode => write!(f, " was answered, but with something else: {}", self.detail),
+            TaskErrorKind::Encode => write!(f, " could not be sent: {}", self.detail),
+            TaskErrorKind::Failed => {
+                if let (Some(worker), Some(pid)) = (self.worker, self.pid) {
+                    write!(f, " failed in worker {worker} (pid {pid})")?;
+                } else {
+                    f.write_str(" failed")?;
+                }
+                if self.attempt > 1 {
+                    write!(f, ", attempt {}", self.attempt)?;
+                }
+                write!(f, ": {}", self.message())?;
+                if self.code() != stokehold_protocol::code::ERROR {
+                    write!(f, " [{}]", self.code())?;
+                }
+                for cause in self.chain() {
+                    write!(f, ": {cause}")?;
+                }
+                Ok(())
+            }
+            TaskErrorKind::Dead => {
+                write!(f, " killed its worker, or died with it, {} times; the last time ", self.attempt)?;
+                self.write_death(f)
+            }
+            TaskErrorKind::Lost => {
+                f.write_str(" may or may not have run, and may run only once: ")?;
+                self.write_death(f)
+            }
+        }
+    }
+}
+
+impl TaskError {
+    fn write_death(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.death {
+            Some(death) => write!(f, "{death}"),
+            None => f.write_str(&self.detail),
+        }
+    }
+}
+
+impl std::error::Error for TaskError {}

@@ -1,0 +1,231 @@
+//! One worker's process with its three pipes, as the engine holds them.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use stokehold_protocol::Splitter;
+
+use super::stderr::StderrTail;
+use crate::core::Outbox;
+use crate::sys::{self, ChildIo, Interest, Poll, Process};
+
+/// How a pool's workers are started.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    pub(crate) program: OsString,
+    pub(crate) arg0: Option<OsString>,
+    pub(crate) args: Vec<OsString>,
+    /// The whole environment but for what tells one worker from another.
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) dedicated_pipes: bool,
+}
+
+impl Launch {
+    /// The command for one slot.
+    pub(super) fn command(&self, slot: usize) -> sys::SpawnCommand {
+        let (io, transport) = match self.dedicated_pipes {
+            true => (ChildIo::Fds, "fd:3,4"),
+            false => (ChildIo::Stdio, "stdio"),
+        };
+        let mut env = self.env.clone();
+        env.push(("STOKEHOLD_IO".into(), transport.into()));
+        env.push(("STOKEHOLD_WORKER".into(), slot.to_string().into()));
+        sys::SpawnCommand {
+            program: self.program.clone(),
+            arg0: self.arg0.clone(),
+            args: self.args.clone(),
+            env,
+            cwd: self.cwd.clone(),
+            io,
+        }
+    }
+}
+
+/// Which of a connection's descriptors is ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Part {
+    Output,
+    Input,
+    Stderr,
+    Process,
+}
+
+/// A token names the slot, the process that filled it, and the descriptor: what is left of an earlier process is recognised.
+pub(super) fn token(slot: usize, incarnation: u32, part: Part) -> u64 {
+    (slot as u64) << 34 | u64::from(incarnation) << 2 | part as u64
+}
+
+/// Back from [`token`].
+#[expect(clippy::cast_possible_truncation, reason = "the packed parts are taken apart")]
+pub(super) fn from_token(token: u64) -> (usize, u32, Part) {
+    let part = match token & 3 {
+        0 => Part::Output,
+        1 => Part::Input,
+        2 => Part::Stderr,
+        _ => Part::Process,
+    };
+    ((token >> 34) as usize, (token >> 2) as u32, part)
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) incarnation: u32,
+    slot: usize,
+    pub(super) process: Process,
+    input: Option<OwnedFd>,
+    output: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    pub(super) splitter: Splitter,
+    pub(super) stderr_tail: StderrTail,
+    wants_write: bool,
+    closes_input: bool,
+}
+
+/// How far a flush got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Flushed {
+    /// As far as the pipe takes bytes, or the outbox has them.
+    Enough,
+    /// The worker reads no more.
+    Closed,
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ReadOutcome {
+    /// So many bytes; fewer than there was room for if the flag is false.
+    Bytes(usize, bool),
+    /// Nothing now.
+    Blocked,
+    /// Nothing ever again.
+    End,
+}
+
+impl Connection {
+    /// Takes a new process and watches its descriptors.
+    pub(super) fn new(slot: usize, incarnation: u32, spawned: sys::Spawned, poll: &Poll) -> std::io::Result<Self> {
+        let sys::Spawned { process, to_child, from_child, stderr } = spawned;
+        poll.add(process.pidfd(), token(slot, incarnation, Part::Process), Interest::Read)?;
+        poll.add(from_child.as_fd(), token(slot, incarnation, Part::Output), Interest::Read)?;
+        poll.add(stderr.as_fd(), token(slot, incarnation, Part::Stderr), Interest::Read)?;
+        Ok(Self {
+            incarnation,
+            slot,
+            process,
+            input: Some(to_child),
+            output: Some(from_child),
+            stderr: Some(stderr),
+            splitter: Splitter::new(),
+            stderr_tail: StderrTail::default(),
+            wants_write: false,
+            closes_input: false,
+        })
+    }
+
+    /// Writes what the pipe takes of the outbox, and asks to be told when it takes more.
+    pub(super) fn flush(&mut self, outbox: &mut Outbox, poll: &Poll) -> Flushed {
+        while !outbox.pending().is_empty() {
+            let Some(input) = &self.input else { return Flushed::Closed };
+            match sys::write(input.as_fd(), outbox.pending()) {
+                Ok(count) => outbox.wrote(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !self.wants_write {
+                        let token = token(self.slot, self.incarnation, Part::Input);
+                        self.wants_write = poll.add(input.as_fd(), token, Interest::Write).is_ok();
+                    }
+                    return Flushed::Enough;
+                }
+                Err(_) => {
+                    self.close_input(poll);
+                    return Flushed::Closed;
+                }
+            }
+        }
+        if self.wants_write
+            && let Some(input) = &self.input
+        {
+            self.wants_write = poll.remove(input.as_fd()).is_err();
+        }
+        if self.closes_input {
+            self.close_input(poll);
+        }
+        Flushed::Enough
+    }
+
+    /// The input is closed as soon as the outbox is empty.
+    pub(super) fn close_input_when_flushed(&mut self) {
+        self.closes_input = true;
+    }
+
+    /// Reads frames' bytes into the splitter.
+    pub(super) fn read_output(&mut self) -> ReadOutcome {
+        let Some(output) = &self.output else { return ReadOutcome::End };
+        let space = self.splitter.space();
+        let room = space.len();
+        let outcome = read(output, space);
+        if let ReadOutcome::Bytes(count, _) = outcome {
+            self.splitter.filled(count);
+            return ReadOutcome::Bytes(count, count == room);
+        }
+        outcome
+    }
+
+    /// Reads stderr into `scratch`.
+    pub(super) fn read_stderr(&self, scratch: &mut [u8]) -> ReadOutcome {
+        self.stderr.as_ref().map_or(ReadOutcome::End, |stderr| read(stderr, scratch))
+    }
+
+    /// No more output is read.
+    pub(super) fn close_output(&mut self, poll: &Poll) {
+        close(&mut self.output, poll);
+    }
+
+    /// No more stderr is read.
+    pub(super) fn close_stderr(&mut self, poll: &Poll) {
+        close(&mut self.stderr, poll);
+    }
+
+    /// The worker is gone: its status, and all its descriptors closed. Drain the pipes before.
+    pub(super) fn reap(&mut self, poll: &Poll) -> Option<ExitStatus> {
+        // An error here means that the descriptor is not watched: what was wanted.
+        let _ = poll.remove(self.process.pidfd());
+        self.process.reap()
+    }
+
+    /// Closes the pipes.
+    pub(super) fn close(&mut self, poll: &Poll) {
+        self.close_input(poll);
+        self.close_output(poll);
+        self.close_stderr(poll);
+    }
+
+    fn close_input(&mut self, poll: &Poll) {
+        if std::mem::take(&mut self.wants_write)
+            && let Some(input) = &self.input
+        {
+            let _ = poll.remove(input.as_fd());
+        }
+        self.input = None;
+    }
+}
+
+fn close(fd: &mut Option<OwnedFd>, poll: &Poll) {
+    if let Some(fd) = fd.take() {
+        let _ = poll.remove(fd.as_fd());
+    }
+}
+
+fn read(fd: &OwnedFd, into: &mut [u8]) -> ReadOutcome {
+    let room = into.len();
+    match sys::read(fd.as_fd(), into) {
+        Ok(0) => ReadOutcome::End,
+        Ok(count) => ReadOutcome::Bytes(count, count == room),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => ReadOutcome::Blocked,
+        Err(_) => ReadOutcome::End,
+    }
+}

@@ -1,0 +1,236 @@
+//! The gate between the user's threads and the engine: what may come in, and what has come in since the engine last looked.
+//!
+//! Unanswered tasks are bounded in number and in bytes, and so are the bytes of results that nobody has taken.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use super::{Cell, Ticket};
+use crate::core::{Death, NewTask, Policy};
+use crate::sys;
+
+/// How much may be in a pool at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Unanswered tasks.
+    pub(crate) tasks: usize,
+    /// Bytes of unanswered tasks; one task is always let in.
+    pub(crate) bytes: usize,
+    /// Bytes of results that nobody has taken.
+    pub(crate) parked_bytes: usize,
+}
+
+/// Why a task is not let in.
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    /// The pool broke.
+    Broken(Arc<Death>),
+    /// The pool is being shut down.
+    Closed,
+    /// So many tasks, or bytes of them, are unanswered that no more fit.
+    Full,
+    /// So many bytes of results wait to be taken that no more fit.
+    ResultsFull,
+}
+
+/// How a task asks to be let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Admission {
+    /// In its turn.
+    Ordinary,
+    /// On a permit that was counted before.
+    Reserved,
+}
+
+/// A message to the engine.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// Cancel that task if no worker holds it.
+    Cancel(Arc<Cell>),
+    /// End everything now.
+    Kill,
+    /// Finish what was accepted until then, and end.
+    Shutdown(Instant),
+    /// The spawner's answer.
+    Spawned {
+        /// For which slot.
+        slot: usize,
+        /// The process, or why there is none.
+        result: Result<sys::Spawned, sys::SpawnError>,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    bounds: Bounds,
+    state: Mutex<State>,
+    has_mail: AtomicBool,
+    parked_bytes: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tasks: Vec<NewTask<Ticket>>,
+    mail: Vec<Mail>,
+    unanswered: usize,
+    unanswered_bytes: usize,
+    next_number: u64,
+    /// Who waits for room.
+    wakers: Vec<Waker>,
+    refusal: Option<Refusal>,
+    ready: bool,
+}
+
+impl Gate {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            state: Mutex::default(),
+            has_mail: AtomicBool::new(false),
+            parked_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Lets a task in and gives its number, or says why not. Never blocks. `body` is taken only on success.
+    pub(super) fn submit(
+        &self,
+        body: &mut Vec<u8>,
+        policy: Policy,
+        admission: Admission,
+        ticket: impl FnOnce() -> Ticket,
+    ) -> Result<(u64, usize), Refusal> {
+        let mut state = self.lock();
+        if admission == Admission::Ordinary {
+            self.check(&state, body.len())?;
+            state.unanswered += 1;
+        } else if let Some(refusal) = &state.refusal {
+            let refusal = refusal.clone();
+            state.unanswered = state.unanswered.saturating_sub(1);
+            return Err(refusal);
+        }
+        state.unanswered_bytes += body.len();
+        state.next_number += 1;
+        let number = state.next_number;
+        state.tasks.push(NewTask { ticket: ticket(), number, body: std::mem::take(body), policy });
+        self.has_mail.store(true, Ordering::SeqCst);
+        Ok((number, state.tasks.len()))
+    }
+
+    /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
+    pub(super) fn has_room(&self, bytes: usize, waker: Option<&Waker>) -> bool {
+        let mut state = self.lock();
+        if !matches!(self.check(&state, bytes), Err(Refusal::Full)) {
+            return true;
+        }
+        if let Some(waker) = waker
+            && !state.wakers.iter().any(|other| other.will_wake(waker))
+        {
+            state.wakers.push(waker.clone());
+        }
+        false
+    }
+
+    /// Counts a place for a task to come.
+    pub(super) fn reserve(&self) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        self.check(&state, 0)?;
+        state.unanswered += 1;
+        Ok(())
+    }
+
+    /// Answered tasks, or permits given back, make room.
+    pub(super) fn release(&self, tasks: usize, bytes: usize) {
+        let mut state = self.lock();
+        state.unanswered = state.unanswered.saturating_sub(tasks);
+        state.unanswered_bytes = state.unanswered_bytes.saturating_sub(bytes);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// A message to the engine.
+    pub(super) fn post(&self, mail: Mail) {
+        self.lock().mail.push(mail);
+        self.has_mail.store(true, Ordering::SeqCst);
+    }
+
+    /// Everything that came in.
+    pub(super) fn collect(&self, tasks: &mut Vec<NewTask<Ticket>>, mail: &mut Vec<Mail>) {
+        let mut state = self.lock();
+        self.has_mail.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut state.tasks, tasks);
+        std::mem::swap(&mut state.mail, mail);
+    }
+
+    /// Whether something came in.
+    pub(super) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::SeqCst)
+    }
+
+    /// No task is let in from now on; the first reason stays.
+    pub(super) fn close(&self, refusal: Refusal) {
+        let mut state = self.lock();
+        state.refusal.get_or_insert(refusal);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Why no task is let in, if so.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.lock().refusal.clone()
+    }
+
+    /// Some worker can take tasks.
+    pub(super) fn set_ready(&self) {
+        let mut state = self.lock();
+        state.ready = true;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether some worker was able to take tasks, or none ever will; if neither, `waker` is woken when that changes.
+    pub(super) fn has_started(&self, waker: Option<&Waker>) -> bool {
+        let mut state = self.lock();
+        if state.ready || state.refusal.is_some() {
+            return true;
+        }
+        state.wakers.extend(waker.cloned());
+        false
+    }
+
+    /// A result waits to be taken.
+    pub(super) fn park(&self, bytes: usize) {
+        self.parked_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A result was taken.
+    pub(super) fn unpark(&self, bytes: usize) {
+        self.parked_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether results fill their bound.
+    pub(super) fn is_parked_full(&self) -> bool {
+        self.parked_bytes.load(Ordering::Relaxed) > self.bounds.parked_bytes
+    }
+
+    fn check(&self, state: &State, bytes: usize) -> Result<(), Refusal> {
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        if self.is_parked_full() {
+            return Err(Refusal::ResultsFull);
+        }
+        let fits = state.unanswered < self.bounds.tasks
+            && (state.unanswered_bytes.saturating_add(bytes) <= self.bounds.bytes || state.unanswered == 0);
+        if fits { Ok(()) } else { Err(Refusal::Full) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

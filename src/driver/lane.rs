@@ -1,0 +1,91 @@
+//! The place where the outcomes of a channel through the workers wait for its receiver.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::core::Outcome;
+
+/// Outcomes of many tasks on their way to one receiver, each with its place in the order of input.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    unwanted: AtomicBool,
+    /// How many outcomes wait in `arrived`; lets the receiver look without a lock.
+    count: AtomicUsize,
+    /// Bytes of outcomes that arrived and were not received.
+    bytes: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    arrived: VecDeque<(u64, Outcome)>,
+    waker: Option<Waker>,
+}
+
+impl Lane {
+    /// Nobody will receive any more.
+    pub(crate) fn abandon(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody receives.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.unwanted.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of outcomes that arrived and were not received.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes were received.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Moves everything that has arrived behind `into`.
+    pub(crate) fn take(&self, into: &mut VecDeque<(u64, Outcome)>) {
+        if self.count.load(Ordering::Acquire) > 0 {
+            let mut state = self.lock();
+            self.count.store(0, Ordering::Release);
+            into.append(&mut state.arrived);
+        }
+    }
+
+    /// Whether something has arrived; if not, `waker` is woken when it does.
+    pub(crate) fn has_arrived(&self, waker: Option<&Waker>) -> bool {
+        if self.count.load(Ordering::Acquire) > 0 {
+            return true;
+        }
+        let Some(waker) = waker else { return false };
+        let mut state = self.lock();
+        if !state.arrived.is_empty() {
+            return true;
+        }
+        state.waker = Some(waker.clone());
+        false
+    }
+
+    /// An outcome is here.
+    pub(crate) fn complete(&self, index: u64, outcome: Outcome) {
+        if !self.is_wanted() {
+            return;
+        }
+        if let Ok(answered) = &outcome {
+            self.bytes.fetch_add(answered.data.len(), Ordering::Relaxed);
+        }
+        let mut state = self.lock();
+        state.arrived.push_back((index, outcome));
+        self.count.store(state.arrived.len(), Ordering::Release);
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,76 @@
+//! The errors at the edge, one type for each operation. What becomes of an accepted task is [`TaskError`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stokehold_protocol::{ApiMisuse, EncodeError};
+use thiserror::Error;
+
+use crate::driver::Refusal;
+use crate::task::Unsent;
+use crate::Death;
+
+/// A pool could not be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// This system lacks something that a pool needs.
+    #[error("this system cannot run worker processes safely: {0}")]
+    Unsupported(String),
+    /// The system refused threads or descriptors.
+    #[error("the system has no resources for a pool: {0}")]
+    System(#[from] io::Error),
+    /// No worker was ready in time, and none had failed for good.
+    #[error("no worker was ready within {0:?}")]
+    Timeout(Duration),
+    /// The workers cannot be started: how the last one ended.
+    #[error("{0}")]
+    Worker(Arc<Death>),
+}
+
+/// A task was not accepted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The pool broke: its workers cannot be kept alive.
+    #[error("the pool is broken, because {0}")]
+    Broken(Arc<Death>),
+    /// The pool is being shut down.
+    #[error("the pool is being shut down")]
+    Closed,
+    /// The input cannot be written as data.
+    #[error("the input was not sent: {0}")]
+    Encode(#[from] EncodeError),
+    /// The name cannot be a user's request.
+    #[error(transparent)]
+    Name(#[from] ApiMisuse),
+    /// Results that nobody took fill their bound: take some, or raise `parked_bytes`.
+    #[error("results that nobody has taken fill their bound; take some first, or raise the pool's parked_bytes")]
+    ResultsFull,
+    /// The queue stayed full until the time was over.
+    #[error("the queue stayed full for {0:?}")]
+    Timeout(Duration),
+}
+
+/// A task was not accepted without waiting.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrySubmitError<R> {
+    /// The queue is full. The encoded input is kept for another try.
+    #[error("the queue is full")]
+    Full(Unsent<R>),
+    /// Another reason, which waiting would not have changed.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
+impl From<Refusal> for SubmitError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Broken(death) => Self::Broken(death),
+            Refusal::Closed => Self::Closed,
+            Refusal::Full | Refusal::ResultsFull => Self::ResultsFull,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! How the workers of a pool ended.
+
+use std::process::ExitStatus;
+
+pub use crate::core::Rung;
+use crate::driver::Ended;
+
+/// What a shutdown did, worker by worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// One entry for each slot.
+    pub workers: Vec<WorkerReport>,
+    /// Whether every process is gone. It is not only if the system could not end one that was sent SIGKILL, which happens to
+    /// processes stuck in a device.
+    pub complete: bool,
+}
+
+/// How the last worker of one slot ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkerReport {
+    /// The slot, from 0.
+    pub worker: usize,
+    /// The last process's id; 0 if there was none.
+    pub pid: u32,
+    /// The hardest means that was needed to end it.
+    pub rung: Rung,
+    /// Tasks answered by this slot, over all its processes.
+    pub tasks: u64,
+    /// The exit status of the last process; `None` if there was none, or somebody else took it.
+    pub status: Option<ExitStatus>,
+}
+
+impl Report {
+    pub(crate) fn new(endings: Vec<Ended>, complete: bool) -> Self {
+        let workers = endings.into_iter().enumerate().map(|(worker, ended)| WorkerReport {
+            worker,
+            pid: ended.pid,
+            rung: ended.rung,
+            tasks: ended.finished,
+            status: ended.status,
+        });
+        Self { workers: workers.collect(), complete }
+    }
+
+    /// Whether every worker ended by itself when it was asked to.
+    pub fn is_graceful(&self) -> bool {
+        self.complete && self.workers.iter().all(|worker| worker.rung == Rung::Asked)
+    }
+}

@@ -1,0 +1,79 @@
+//! Pipes to a child: made, and read from and written to without ever waiting. Keeps no bytes.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use super::signals::without_sigpipe;
+
+/// Reads what is there, at most `into`. `Ok(0)` is the end of the stream (or an empty `into`).
+///
+/// # Errors
+/// `WouldBlock` when nothing is there yet. Never `Interrupted`.
+pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::read(fd, &mut *into))?)
+}
+
+/// Writes as much of `from` as fits, and says how much that was.
+///
+/// # Errors
+/// `WouldBlock` when nothing fits; `BrokenPipe` when nobody will read, without a SIGPIPE for the host whatever
+/// it does with that signal. Never `Interrupted`.
+pub(crate) fn write(fd: BorrowedFd<'_>, from: &[u8]) -> io::Result<usize> {
+    without_sigpipe(|| Ok(retry_on_intr(|| rustix::io::write(fd, from))?))
+}
+
+/// Which end of a new pipe stays here.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OurEnd {
+    Reading,
+    Writing,
+}
+
+/// A pipe: our end, non-blocking, and the child's, blocking. Each is close-on-exec. (`O_NONBLOCK` belongs to the open
+/// file description, and the two ends are two of these, so the child's stays as programs expect it.)
+#[derive(Debug)]
+pub(super) struct ChildPipe {
+    pub(super) ours: OwnedFd,
+    pub(super) childs: OwnedFd,
+}
+
+impl ChildPipe {
+    /// # Errors
+    /// Out of descriptors or memory.
+    pub(super) fn new(end: OurEnd) -> io::Result<Self> {
+        let (reading, writing) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (ours, childs) = match end {
+            OurEnd::Reading => (reading, writing),
+            OurEnd::Writing => (writing, reading),
+        };
+        fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
+        Ok(Self { ours, childs: above_child_numbers(childs)? })
+    }
+
+    /// Asks for a larger buffer: fewer wake-ups for a stream of frames. The system may refuse (a user's pipes share a
+    /// limit), and nothing relies on it.
+    pub(super) fn enlarge(&self) {
+        let _ = fcntl_setpipe_size(&self.ours, PROTOCOL_PIPE_BYTES);
+    }
+}
+
+/// The same file at a number that no child's descriptor has, so that putting one in its place never overwrites
+/// another that is still needed. Only a host that runs without 0, 1 or 2, or has closed much, gets low numbers at all.
+///
+/// # Errors
+/// Out of descriptors.
+pub(super) fn above_child_numbers(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() >= FIRST_FREE_NUMBER {
+        return Ok(fd);
+    }
+    Ok(fcntl_dupfd_cloexec(&fd, FIRST_FREE_NUMBER)?)
+}
+
+/// A child has 0 to 4 at most; the rest is room to grow.
+const FIRST_FREE_NUMBER: i32 = 10;
+/// Four times the usual 64 KiB. The usual limit of 64 MiB for all pipes of a user is reached with 128 children.
+const PROTOCOL_PIPE_BYTES: usize = 256 * 1024;

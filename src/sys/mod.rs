@@ -1,0 +1,51 @@
+//! The platform contract: what an operating system must provide, and the one file set that provides it here.
+//!
+//! Nothing outside this directory makes a system call or contains `unsafe`. Nothing in here decides
+//! anything about tasks, workers or retries, and nothing in here knows the protocol. Everything is
+//! `pub(crate)`. A port to another platform is one more directory beside `linux` with the same names.
+//!
+//! # What a platform must provide
+//!
+//! **Starting** ([`Spawner`], [`SpawnCommand`], [`ChildIo`])
+//!
+//! - Never a plain fork: its cost grows with the parent's memory (60 ms at 1 GiB). Starting a child must cost the same
+//!   from a parent of any size.
+//! - The caller never waits. The result comes by callback, so that a slow disk under the program cannot stop the engine.
+//! - The child has the declared descriptors and no other, so that an end-of-file is seen by the child it is meant for.
+//! - The child starts with default signal dispositions and an empty mask, whatever the host did with its own, so that
+//!   it can be stopped by the ordinary signals and ends when a pipe breaks.
+//! - Every failure names the program, the step and the reason, and leaves neither a process nor a descriptor behind.
+//!
+//! **Containing**
+//!
+//! - Each child leads a process group of its own, so that what it started can be ended with it, and so that Ctrl-C at a
+//!   terminal reaches the parent only, which then ends its children in order.
+//! - When the parent dies, by SIGKILL too, each direct child dies at once, also one that never heard of us; what they
+//!   started themselves dies with them where the platform has a way (here the guardian; see [`Spawner::has_guardian`]).
+//!   A process that left its group (`setsid`) is out of reach of both.
+//!
+//! **Identity and ending** ([`Process`], [`Signal`])
+//!
+//! - A process is held by a handle that no reuse of its number can redirect. Signals go through the handle.
+//! - Its end can be waited for together with pipes, can be asked for without being consumed, and is consumed only by
+//!   [`Process::reap`]. The order is: see the end, drain the pipes, kill the rest of the group, forget the group, reap.
+//!   The number is free for others after the reap only, so nothing that names the group may outlive it.
+//! - It works beside a host that reaps or ignores children itself; the exit status is then unknown, and nothing else is lost.
+//! - A handle that is dropped ends its process. No zombie and no descriptor is left.
+//!
+//! **Waiting** ([`Poll`], [`Waker`])
+//!
+//! - Level-triggered readiness of pipes and process handles in one wait, with a timeout finer than a millisecond
+//!   where the system has one; one system call a wait; nothing is called while nothing happens.
+//! - Any thread can end a wait from outside at the price of one write.
+//!
+//! **Moving bytes** ([`read()`], [`write()`])
+//!
+//! - Never blocks, never ends in `Interrupted`, and never raises SIGPIPE in a host that did not ignore it.
+
+mod linux;
+
+pub(crate) use linux::{
+    ChildIo, Interest, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError, Spawned,
+    Spawner, Waker, check_support, current_pid, read, write,
+};

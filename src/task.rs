@@ -1,0 +1,230 @@
+//! The handle of one task.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use stokehold_protocol::{Data, data};
+
+use crate::core::{Answered, Outcome};
+use crate::driver::{Admission, Cell, Mail, Place, Refusal, Shared, Ticket};
+use crate::{Policy, SubmitError, TaskError, TaskErrorKind, TrySubmitError};
+
+/// A task on its way. It ends with exactly one outcome, whatever happens to the workers.
+///
+/// It can be waited for ([`wait`](Self::wait), [`wait_timeout`](Self::wait_timeout)) or awaited; no runtime is needed for
+/// either. A thread that waits moves the pool's bytes meanwhile. Dropping the handle withdraws a task that no worker has, and
+/// discards the answer of one that runs; it never kills. [`detach`](Self::detach) says that the answer is not wanted but the
+/// work is.
+#[must_use = "a dropped task is withdrawn; wait for it, or detach it"]
+pub struct Task<R> {
+    shared: Arc<Shared>,
+    cell: Arc<Cell>,
+    number: u64,
+    decode: Decode<R>,
+}
+
+/// How an answer becomes what was asked for.
+pub(crate) type Decode<R> = fn(Answered) -> Result<R, Box<TaskError>>;
+
+/// Where a task is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum TaskStatus {
+    /// Its outcome is there.
+    Done,
+    /// No worker has it.
+    Queued,
+    /// A worker has it: it runs, or is next.
+    Running {
+        /// The worker's slot, from 0.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// Which attempt it is, from 1.
+        attempt: u32,
+    },
+}
+
+impl<R> Task<R> {
+    /// Its number: tasks of a pool are counted from 1 in the order of submission.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether [`wait`](Self::wait) would return at once.
+    pub fn is_done(&self) -> bool {
+        self.cell.is_done()
+    }
+
+    /// Where it is. Only a look: it may be elsewhere already.
+    pub fn status(&self) -> TaskStatus {
+        match self.cell.current_place() {
+            _ if self.cell.is_done() => TaskStatus::Done,
+            Place::Queued => TaskStatus::Queued,
+            Place::Running { worker, pid, attempt } => TaskStatus::Running { worker, pid, attempt },
+        }
+    }
+
+    /// Blocks until its outcome is there.
+    pub fn wait(self) -> Result<R, TaskError> {
+        self.block(None);
+        self.finish().unwrap_or_else(|| Err(self.taken()))
+    }
+
+    /// Blocks until its outcome is there, at most `timeout`. Then the task comes back, to be waited for again.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+        self.block(Some(Instant::now() + timeout));
+        self.finish().ok_or(self)
+    }
+
+    /// Cancels it if no worker has it yet: it then ends as [`Cancelled`](TaskErrorKind::Cancelled). One that a worker has goes
+    /// on and ends as usual. Does not block.
+    pub fn cancel(&self) {
+        if !self.cell.is_done() {
+            self.shared.post(Mail::Cancel(Arc::clone(&self.cell)));
+        }
+    }
+
+    /// Lets it run without wanting its answer.
+    pub fn detach(self) {
+        if let Some(outcome) = self.cell.detach() {
+            self.discard(&outcome);
+        }
+        let mut this = self;
+        // The cell of a detached task is left to the engine; the handle gets an empty one to drop.
+        this.cell = Arc::new(Cell::new());
+    }
+
+    fn block(&self, deadline: Option<Instant>) {
+        self.shared.block_until(deadline, |waker| match waker {
+            None => self.cell.is_done(),
+            Some(waker) => !self.cell.register(waker),
+        });
+    }
+
+    fn finish(&self) -> Option<Result<R, TaskError>> {
+        if !self.cell.is_done() {
+            return None;
+        }
+        let outcome = self.cell.take()?;
+        self.discard(&outcome);
+        Some(outcome.and_then(self.decode).map_err(|error| *error))
+    }
+
+    fn discard(&self, outcome: &Outcome) {
+        if let Ok(answered) = outcome {
+            self.shared.unpark_result(answered.data.len());
+        }
+    }
+
+    fn taken(&self) -> TaskError {
+        TaskError::new(TaskErrorKind::Closed, self.number, "its outcome was taken before")
+    }
+}
+
+impl<R> Drop for Task<R> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.cell.abandon() {
+            self.discard(&outcome);
+        }
+    }
+}
+
+impl<R> Future for Task<R> {
+    type Output = Result<R, TaskError>;
+
+    /// Polling it again after it was ready gives an error, not a panic.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(result) = self.finish() {
+            return Poll::Ready(result);
+        }
+        if self.cell.register(cx.waker()) {
+            self.shared.drive_in_background();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.finish().unwrap_or_else(|| Err(self.taken())))
+    }
+}
+
+impl<R> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("number", &self.number).field("status", &self.status()).finish()
+    }
+}
+
+/// An encoded input that found the queue full.
+pub struct Unsent<R> {
+    body: Vec<u8>,
+    policy: Policy,
+    decode: Decode<R>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> Unsent<R> {
+    pub(crate) fn new(body: Vec<u8>, policy: Policy, decode: Decode<R>) -> Self {
+        Self { body, policy, decode, result: PhantomData }
+    }
+
+    /// Tries again without waiting.
+    pub fn try_submit(self, pool: &crate::Pool) -> Result<Task<R>, TrySubmitError<R>> {
+        self.try_admit(pool.shared(), Admission::Ordinary)
+    }
+
+    pub(crate) fn try_admit(mut self, shared: &Arc<Shared>, admission: Admission) -> Result<Task<R>, TrySubmitError<R>> {
+        let mut cell = None;
+        let submitted = shared.submit(&mut self.body, self.policy, admission, || {
+            let new = Arc::new(Cell::new());
+            cell = Some(Arc::clone(&new));
+            Ticket::Cell(new)
+        });
+        match (submitted, cell) {
+            (Ok(number), Some(cell)) => Ok(Task { shared: Arc::clone(shared), cell, number, decode: self.decode }),
+            (Err(Refusal::Full), _) => Err(TrySubmitError::Full(self)),
+            (Err(refusal), _) => Err(SubmitError::from(refusal).into()),
+            (Ok(_), None) => Err(SubmitError::Closed.into()),
+        }
+    }
+
+    /// Tries until the queue has room, at most until the deadline.
+    pub(crate) fn submit(self, shared: &Arc<Shared>, deadline: Option<(Instant, Duration)>) -> Result<Task<R>, SubmitError> {
+        let mut unsent = self;
+        loop {
+            match unsent.try_admit(shared, Admission::Ordinary) {
+                Ok(task) => return Ok(task),
+                Err(TrySubmitError::Submit(error)) => return Err(error),
+                Err(TrySubmitError::Full(again)) => unsent = again,
+            }
+            if !shared.wait_for_room(unsent.body.len(), deadline.map(|(at, _)| at)) {
+                return Err(SubmitError::Timeout(deadline.map_or(Duration::MAX, |(_, asked)| asked)));
+            }
+        }
+    }
+}
+
+impl<R> fmt::Debug for Unsent<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unsent({} bytes)", self.body.len())
+    }
+}
+
+/// An answer decoded as `R`.
+pub(crate) fn decode_as<R: DeserializeOwned>(answered: Answered) -> Result<R, Box<TaskError>> {
+    data::decode(&answered.data).map_err(|error| {
+        let mut task_error = TaskError::new(TaskErrorKind::Decode, answered.task, error.to_string());
+        task_error.attempt = answered.attempt;
+        task_error.worker = Some(answered.worker);
+        task_error.pid = Some(answered.pid);
+        Box::new(task_error)
+    })
+}
+
+/// An answer left encoded.
+#[expect(clippy::unnecessary_wraps, reason = "the signature is that of every decoder")]
+pub(crate) fn leave_encoded(answered: Answered) -> Result<Data, Box<TaskError>> {
+    Ok(Data::from_peer(answered.data))
+}
