@@ -65,7 +65,11 @@ impl Pool {
     }
 
     /// As [`channel`](Self::channel), with payloads that are encoded already and are left so.
-    pub fn channel_data(&self, request: &str, order: Order) -> Result<(JobSender<Data>, Results<Data>), SubmitError> {
+    pub fn channel_data(
+        &self,
+        request: &str,
+        order: Order,
+    ) -> Result<(JobSender<Data>, Results<Data>), SubmitError> {
         check_user_name(request)?;
         Ok(ends(self.with(self.policy()), request.to_owned(), order, leave_encoded))
     }
@@ -82,7 +86,12 @@ impl With<'_> {
     }
 }
 
-fn ends<J: ?Sized, R>(with: With<'_>, request: String, order: Order, decode: Decode<R>) -> (JobSender<J>, Results<R>) {
+fn ends<J: ?Sized, R>(
+    with: With<'_>,
+    request: String,
+    order: Order,
+    decode: Decode<R>,
+) -> (JobSender<J>, Results<R>) {
     let lane = Arc::new(Lane::default());
     let flow = Arc::new(Flow::default());
     let shared = Arc::clone(with.pool().shared());
@@ -94,7 +103,16 @@ fn ends<J: ?Sized, R>(with: With<'_>, request: String, order: Order, decode: Dec
         policy: with.policy(),
         jobs: PhantomData,
     };
-    let results = Results { shared, lane, flow, order, decode, arrived: VecDeque::new(), early: VecDeque::new(), next: 0 };
+    let results = Results {
+        shared,
+        lane,
+        flow,
+        order,
+        decode,
+        arrived: VecDeque::new(),
+        early: VecDeque::new(),
+        next: 0,
+    };
     (sender, results)
 }
 
@@ -112,7 +130,8 @@ struct Flow {
 impl Flow {
     fn has_room(&self, lane: &Lane, waker: Option<&Waker>) -> bool {
         self.check_or_wait(waker, || {
-            let between = self.sent.load(Ordering::SeqCst).saturating_sub(self.received.load(Ordering::SeqCst));
+            let between =
+                self.sent.load(Ordering::SeqCst).saturating_sub(self.received.load(Ordering::SeqCst));
             between < CAPACITY && (lane.bytes() < RESULT_BYTES || between == 0) || !lane.is_wanted()
         })
     }
@@ -180,7 +199,8 @@ impl<J: ?Sized> JobSender<J> {
     /// Blocks until both the channel and the queue take the body.
     fn send_body(&self, body: &mut Vec<u8>) -> Result<(), SubmitError> {
         loop {
-            self.shared.block_until(None, |waker| self.flow.has_room(&self.lane, waker));
+            let (flow, lane, shared) = (&self.flow, &self.lane, &self.shared);
+            shared.block_until(None, |waker| flow.has_room(lane, waker) || shared.is_closed(waker));
             match self.offer(body) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Full) => {
@@ -196,14 +216,17 @@ impl<J: ?Sized> JobSender<J> {
         if !self.lane.is_wanted() {
             return Err(Refusal::Closed);
         }
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
+        }
         if !self.flow.has_room(&self.lane, None) {
             return Err(Refusal::Full);
         }
         let index = self.flow.sent.load(Ordering::SeqCst);
         let lane = &self.lane;
-        self.shared.submit(body, self.policy, Admission::Ordinary, || {
+        self.shared.submit(body, self.policy, Admission::Ordinary, |number| {
             self.flow.sent.fetch_add(1, Ordering::SeqCst);
-            Ticket::Lane { lane: Arc::clone(lane), index }
+            Ticket::to_lane(number, Arc::clone(lane), index)
         })?;
         Ok(())
     }
@@ -398,7 +421,8 @@ where
             // Full: either a result comes, or the queue gets room because somebody else's task is done.
             let (lane, shared) = (Arc::clone(&self.results.lane), Arc::clone(&self.results.shared));
             let bytes = self.held.as_ref().map_or(0, Vec::len);
-            let own = self.results.flow.sent.load(Ordering::SeqCst) > self.results.flow.received.load(Ordering::SeqCst);
+            let own = self.results.flow.sent.load(Ordering::SeqCst)
+                > self.results.flow.received.load(Ordering::SeqCst);
             if own {
                 self.results.shared.block_until(None, |waker| lane.has_arrived(waker));
             } else {

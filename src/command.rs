@@ -135,7 +135,9 @@ impl WorkerCommand {
     pub(crate) fn launch(&self, run: Uuid) -> Launch {
         let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
         if self.inherits {
-            let passes = |key: &OsStr| self.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|name| name == key));
+            let passes = |key: &OsStr| {
+                self.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|name| name == key))
+            };
             env.extend(std::env::vars_os().filter(|(key, _)| passes(key)));
         }
         for (key, value) in &self.changes {

@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stokehold_protocol::{ApiMisuse, EncodeError};
+use stokehold_protocol::{ApiMisuse, BadData};
 use thiserror::Error;
 
+use crate::Death;
 use crate::driver::Refusal;
 use crate::task::Unsent;
-use crate::Death;
 
 /// A pool could not be started.
 #[derive(Debug, Error)]
@@ -41,12 +41,14 @@ pub enum SubmitError {
     Closed,
     /// The input cannot be written as data.
     #[error("the input was not sent: {0}")]
-    Encode(#[from] EncodeError),
+    Encode(#[from] BadData),
     /// The name cannot be a user's request.
     #[error(transparent)]
     Name(#[from] ApiMisuse),
     /// Results that nobody took fill their bound: take some, or raise `parked_bytes`.
-    #[error("results that nobody has taken fill their bound; take some first, or raise the pool's parked_bytes")]
+    #[error(
+        "results that nobody has taken fill their bound; take some first, or raise the pool's parked_bytes"
+    )]
     ResultsFull,
     /// The queue stayed full until the time was over.
     #[error("the queue stayed full for {0:?}")]

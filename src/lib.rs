@@ -18,5 +18,5 @@ pub use core::{Cause, Death, Event, Policy, TaskError, TaskErrorKind};
 pub use error::{StartError, SubmitError, TrySubmitError};
 pub use pool::{Permit, Pool, PoolBuilder, With};
 pub use report::{Report, Rung, WorkerReport};
-pub use stokehold_protocol::{Data, DecodeError, EncodeError, Request};
+pub use stokehold_protocol::{BadData, Data, Request};
 pub use task::{Task, TaskStatus, Unsent};

@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 use std::num::NonZero;
-use std::task::Poll;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -195,7 +195,12 @@ impl Pool {
     }
 
     /// Submits a task. Blocks while the queue is full, at most `timeout`.
-    pub fn submit_timeout<J, R>(&self, request: Request<J, R>, job: &J, timeout: Duration) -> Result<Task<R>, SubmitError>
+    pub fn submit_timeout<J, R>(
+        &self,
+        request: Request<J, R>,
+        job: &J,
+        timeout: Duration,
+    ) -> Result<Task<R>, SubmitError>
     where
         J: Serialize + ?Sized,
         R: DeserializeOwned,
@@ -343,7 +348,12 @@ impl With<'_> {
     }
 
     /// As [`Pool::submit_timeout`].
-    pub fn submit_timeout<J, R>(&self, request: Request<J, R>, job: &J, timeout: Duration) -> Result<Task<R>, SubmitError>
+    pub fn submit_timeout<J, R>(
+        &self,
+        request: Request<J, R>,
+        job: &J,
+        timeout: Duration,
+    ) -> Result<Task<R>, SubmitError>
     where
         J: Serialize + ?Sized,
         R: DeserializeOwned,
@@ -408,7 +418,10 @@ impl Drop for Permit<'_> {
 }
 
 /// A task's body, to anyone: whichever worker takes it. It is encoded once and sent as it is on every attempt.
-pub(crate) fn body<J: Serialize + ?Sized>(request: &str, job: &J) -> Result<Vec<u8>, stokehold_protocol::EncodeError> {
+pub(crate) fn body<J: Serialize + ?Sized>(
+    request: &str,
+    job: &J,
+) -> Result<Vec<u8>, stokehold_protocol::BadData> {
     let mut body = Vec::with_capacity(64);
     write_head(&mut body, request, u64::from(sys::current_pid()), Recipient::Anyone);
     data::encode_into(job, &mut body)?;

@@ -175,15 +175,21 @@ impl<R> Unsent<R> {
         self.try_admit(pool.shared(), Admission::Ordinary)
     }
 
-    pub(crate) fn try_admit(mut self, shared: &Arc<Shared>, admission: Admission) -> Result<Task<R>, TrySubmitError<R>> {
+    pub(crate) fn try_admit(
+        mut self,
+        shared: &Arc<Shared>,
+        admission: Admission,
+    ) -> Result<Task<R>, TrySubmitError<R>> {
         let mut cell = None;
-        let submitted = shared.submit(&mut self.body, self.policy, admission, || {
+        let submitted = shared.submit(&mut self.body, self.policy, admission, |number| {
             let new = Arc::new(Cell::new());
             cell = Some(Arc::clone(&new));
-            Ticket::Cell(new)
+            Ticket::to_cell(number, new)
         });
         match (submitted, cell) {
-            (Ok(number), Some(cell)) => Ok(Task { shared: Arc::clone(shared), cell, number, decode: self.decode }),
+            (Ok(number), Some(cell)) => {
+                Ok(Task { shared: Arc::clone(shared), cell, number, decode: self.decode })
+            }
             (Err(Refusal::Full), _) => Err(TrySubmitError::Full(self)),
             (Err(refusal), _) => Err(SubmitError::from(refusal).into()),
             (Ok(_), None) => Err(SubmitError::Closed.into()),
@@ -191,7 +197,11 @@ impl<R> Unsent<R> {
     }
 
     /// Tries until the queue has room, at most until the deadline.
-    pub(crate) fn submit(self, shared: &Arc<Shared>, deadline: Option<(Instant, Duration)>) -> Result<Task<R>, SubmitError> {
+    pub(crate) fn submit(
+        self,
+        shared: &Arc<Shared>,
+        deadline: Option<(Instant, Duration)>,
+    ) -> Result<Task<R>, SubmitError> {
         let mut unsent = self;
         loop {
             match unsent.try_admit(shared, Admission::Ordinary) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stokehold_protocol::Failure as WireFailure;
 use stokehold_protocol::code;
 
-use crate::data::BadData;
+use stokehold_protocol::BadData;
 
 /// An error that says more to the parent than words: a code of its own, and whether another attempt may help.
 ///

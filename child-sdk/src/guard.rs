@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_transport_that_is_not_known_is_named() {
-        for transport in ["unix:/tmp/x", "fd:", "fd:3", "fd:0,1", "fd:3,x", "fd:-1,4", "fd:3,99999999999"] {
+        for transport in ["unix:/nowhere", "fd:", "fd:3", "fd:0,1", "fd:3,x", "fd:-1,4", "fd:3,99999999999"] {
             let error = take_streams(Some(OsStr::new(transport))).unwrap_err();
             assert!(error.contains(transport), "{error}");
         }

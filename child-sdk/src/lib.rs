@@ -72,7 +72,6 @@
 
 mod coalesce;
 mod context;
-mod data;
 mod failure;
 mod guard;
 mod outlook;
@@ -85,8 +84,8 @@ mod watch;
 mod worker;
 
 pub use context::{Ctx, Init};
-pub use data::{BadData, Data};
 pub use failure::{Failure, Permanent};
 pub use guard::is_worker;
 pub use stokehold_protocol::Request;
+pub use stokehold_protocol::{BadData, Data};
 pub use worker::{Worker, serve, serve_raw};

@@ -135,8 +135,10 @@ pub(crate) fn serve<S>(
             Ok(After::Finish) => break,
             Ok(After::Drop) => return Ok(()),
             Err(stop) => {
-                // What was answered before the parent went wrong is still an answer.
-                let _ = desk.out.flush();
+                if matches!(stop, Stop::Peer(_)) {
+                    // What was answered before the parent went wrong is still an answer.
+                    let _ = desk.out.flush();
+                }
                 return Err(stop);
             }
         }

@@ -77,3 +77,46 @@ fn retry(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    const WATCHDOG: Duration = Duration::from_secs(30);
+
+    fn non_blocking_pipe() -> (File, File) {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        (File::from(read), File::from(write))
+    }
+
+    #[test]
+    fn a_non_blocking_pipe_is_read_and_written_as_a_blocking_one() {
+        let (read, write) = non_blocking_pipe();
+        // More than any pipe holds, so that the writer has to wait for the reader, and the reader for the writer.
+        let sent: Vec<u8> = (0..4_000_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        let (done, arrived) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let read = Input::new(read).read_to_end(&mut bytes);
+            done.send(read.map(|_| bytes))
+        });
+        let expected = sent.clone();
+        thread::spawn(move || Output::new(write).write_all(&sent));
+        assert!(arrived.recv_timeout(WATCHDOG).unwrap().unwrap() == expected);
+    }
+
+    #[test]
+    fn a_vanished_reader_is_noticed_without_a_write() {
+        let (read, write) = non_blocking_pipe();
+        let (done, noticed) = mpsc::channel();
+        thread::spawn(move || done.send(Output::new(write).wait_until_reader_gone()));
+        drop(read);
+        assert!(noticed.recv_timeout(WATCHDOG).unwrap());
+    }
+}

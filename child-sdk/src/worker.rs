@@ -8,11 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stokehold_protocol::limits::WINDOW_MAX;
 use stokehold_protocol::{
-    Capabilities, Capability, ChildHello, Failure as WireFailure, Request, check_user_name, code,
+    Capabilities, Capability, ChildHello, Data, Failure as WireFailure, Request, check_user_name, code, data,
 };
 
 use crate::context::{Ctx, Init};
-use crate::data::{self, Data};
 use crate::failure::{self, Permanent};
 use crate::guard::{self, Surroundings};
 use crate::serve::{self, Entry, Plan, Stop};

@@ -49,7 +49,7 @@ pub mod wire;
 
 pub use address::Recipient;
 pub use check::check;
-pub use data::{Data, DecodeError, EncodeError};
+pub use data::{BadData, Data};
 pub use error::{ApiMisuse, DataError, FrameError, MessageError, PeerError, Quote};
 pub use frame::{FrameEvent, Splitter};
 pub use message::{Message, begin_frame, finish_frame, frame_header, write_head};

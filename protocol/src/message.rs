@@ -57,7 +57,7 @@ impl<'a> Message<'a> {
         finish_frame(out, start);
     }
 
-    /// The first field. The two names that nearly every frame has are compared instead of parsed, which halves the time.
+    /// The first field. The two names that nearly every frame has are compared instead of parsed: that takes a third off the time.
     #[inline]
     fn request(reader: &mut Reader<'a>) -> Result<&'a str, MessageError> {
         for (encoded, name) in [(&b"\xa8FINISHED"[..], "FINISHED"), (b"\xa2DO", "DO")] {

@@ -87,7 +87,9 @@ impl fmt::Display for Death {
                 f,
                 " said no HELLO within {limit:?}: it does not speak the protocol, or something before its SDK takes too long"
             )?,
-            Cause::ReadyTimeout(limit) => write!(f, " said HELLO but not READY within {limit:?}: its start takes too long")?,
+            Cause::ReadyTimeout(limit) => {
+                write!(f, " said HELLO but not READY within {limit:?}: its start takes too long")?
+            }
             Cause::Protocol(error) => match error.as_ref() {
                 PeerError::Frame(error) => write!(f, " wrote {error}{}", hint(error))?,
                 error => write!(f, " broke the protocol: {error}")?,
@@ -118,7 +120,9 @@ struct Status(Option<ExitStatus>);
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(status) = self.0 else { return f.write_str("ended, and somebody else took its exit status") };
+        let Some(status) = self.0 else {
+            return f.write_str("ended, and somebody else took its exit status");
+        };
         if let Some(code) = status.code() {
             return write!(f, "exited with code {code}");
         }
@@ -134,8 +138,8 @@ impl fmt::Display for Status {
 /// The names of the signals that have the same number on every Linux this runs on.
 fn signal_name(signal: i32) -> Option<&'static str> {
     const NAMES: [&str; 15] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
-        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM",
+        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL",
+        "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM",
     ];
     let index = usize::try_from(signal).ok()?.checked_sub(1)?;
     NAMES.get(index).copied()

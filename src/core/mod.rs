@@ -15,8 +15,8 @@ mod store;
 mod supervisor;
 mod window;
 
-pub(crate) use action::{Action, Ticket};
 pub use action::Event;
+pub(crate) use action::{Action, Ticket};
 pub use death::{Cause, Death};
 pub(crate) use outbox::Outbox;
 pub(crate) use outcome::{Answered, Outcome};

@@ -24,7 +24,11 @@ impl Outbox {
         self.written = self.written.saturating_add(count).min(self.bytes.len());
         if self.written == self.bytes.len() {
             self.written = 0;
-            if self.bytes.capacity() > OUTBOX_BYTES_KEPT { self.bytes = Vec::new() } else { self.bytes.clear() }
+            if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
+                self.bytes = Vec::new()
+            } else {
+                self.bytes.clear()
+            }
         }
     }
 

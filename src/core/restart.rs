@@ -66,7 +66,10 @@ impl RestartHistory {
             Life::Fruitless => {
                 self.boot_failures = 0;
                 self.fruitless.push_back(now);
-                while self.fruitless.front().is_some_and(|first| now.saturating_duration_since(*first) > INTENSITY_PERIOD)
+                while self
+                    .fruitless
+                    .front()
+                    .is_some_and(|first| now.saturating_duration_since(*first) > INTENSITY_PERIOD)
                 {
                     self.fruitless.pop_front();
                 }

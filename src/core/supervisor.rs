@@ -149,7 +149,8 @@ impl<T: Ticket> Supervisor<T> {
     /// A worker's process exists.
     pub(crate) fn handle_spawned(&mut self, slot: usize, pid: u32, now: Instant) {
         let (hello, hello_timeout) = (self.hello(pid), self.config.hello_timeout);
-        let (window, killing) = (self.config.window, matches!(self.phase, Phase::Stopping | Phase::Broken(_)));
+        let (window, killing) =
+            (self.config.window, matches!(self.phase, Phase::Stopping | Phase::Broken(_)));
         let Some(place) = self.slots.get_mut(slot) else { return };
         place.begin_life(hello, window);
         place.life = Life::Running;
@@ -161,7 +162,13 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     /// A worker's process could not be made. That is no accident: the next try would fail as well.
-    pub(crate) fn handle_spawn_failed(&mut self, slot: usize, kind: std::io::ErrorKind, message: &str, now: Instant) {
+    pub(crate) fn handle_spawn_failed(
+        &mut self,
+        slot: usize,
+        kind: std::io::ErrorKind,
+        message: &str,
+        now: Instant,
+    ) {
         let death = Death {
             worker: slot,
             pid: None,
@@ -194,7 +201,9 @@ impl<T: Ticket> Supervisor<T> {
                         pid,
                         task: task.number,
                         attempt: task.attempts,
-                        elapsed: task.sent_at.map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent)),
+                        elapsed: task
+                            .sent_at
+                            .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent)),
                     };
                     let bytes = task.body.len();
                     self.actions.push(Action::Complete { ticket: task.ticket, outcome: Ok(answered), bytes });
@@ -213,7 +222,8 @@ impl<T: Ticket> Supervisor<T> {
             Ok(Some(key)) => {
                 place.fresh_answers += 1;
                 place.alone = false;
-                let message = format!("the answer's frame has {len} bytes, this pool takes {max_frame} (max_frame)");
+                let message =
+                    format!("the answer's frame has {len} bytes, this pool takes {max_frame} (max_frame)");
                 self.fail(slot, key, Failure::new(code::TOO_LARGE, message), now);
             }
             Ok(None) => {}
@@ -439,7 +449,9 @@ impl<T: Ticket> Supervisor<T> {
     fn handle_pipe_closed(&mut self, slot: usize, due: Due, now: Instant) {
         let Some(place) = self.slots.get_mut(slot) else { return };
         place.deaf = true;
-        if place.life == Life::Running && !matches!(place.deadline, Some((_, Due::ExitInput | Due::ExitOutput))) {
+        if place.life == Life::Running
+            && !matches!(place.deadline, Some((_, Due::ExitInput | Due::ExitOutput)))
+        {
             place.deadline = Some((now + EXIT_GRACE, due));
         }
     }
@@ -537,15 +549,26 @@ impl<T: Ticket> Supervisor<T> {
                 if let Some(task) = self.store.finish(key) {
                     let error = cancelled(&task);
                     let bytes = task.body.len();
-                    self.actions.push(Action::Complete { ticket: task.ticket, outcome: Err(Box::new(error)), bytes });
+                    self.actions.push(Action::Complete {
+                        ticket: task.ticket,
+                        outcome: Err(Box::new(error)),
+                        bytes,
+                    });
                 }
                 continue;
             }
             if !place.session.fits(task.body.len()) {
                 let len = task.body.len() + 4;
                 let max = place.session.child().max_frame;
-                let message = format!("the task's frame has {len} bytes, the worker takes {max} (max_frame in its HELLO)");
-                self.fail(slot, key, Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) }, now);
+                let message = format!(
+                    "the task's frame has {len} bytes, the worker takes {max} (max_frame in its HELLO)"
+                );
+                self.fail(
+                    slot,
+                    key,
+                    Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) },
+                    now,
+                );
                 return;
             }
             let Ok(id) = place.session.begin(key) else {
@@ -670,8 +693,8 @@ impl<T: Ticket> Supervisor<T> {
             return;
         }
         // Before anybody was ready these are no accidents: the next try would end the same.
-        let hopeless =
-            !self.ever_ready && matches!(death.cause, Cause::Spawn { .. } | Cause::HelloTimeout(_) | Cause::Protocol(_));
+        let hopeless = !self.ever_ready
+            && matches!(death.cause, Cause::Spawn { .. } | Cause::HelloTimeout(_) | Cause::Protocol(_));
         let verdict = match death.code() {
             Some(EXIT_PERMANENT) => Verdict::GiveUp,
             _ => place.history.ended(life, now),

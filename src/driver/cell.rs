@@ -78,7 +78,10 @@ impl Cell {
         let bits = match place {
             Place::Queued => 0,
             Place::Running { worker, pid, attempt } => {
-                1 << 63 | (worker as u64 & 0x7fff) << 48 | (u64::from(attempt) & 0xffff) << 32 | u64::from(pid)
+                1 << 63
+                    | (worker as u64 & 0x7fff) << 48
+                    | (u64::from(attempt) & 0xffff) << 32
+                    | u64::from(pid)
             }
         };
         self.place.store(bits, Ordering::Relaxed);

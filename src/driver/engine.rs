@@ -13,7 +13,7 @@ use super::connection::{Connection, Flushed, Launch, Part, ReadOutcome, from_tok
 use super::gate::{Mail, Refusal};
 use super::{Shared, Ticket};
 use crate::core::{Action, Event, NewTask, Rung, Supervisor};
-use crate::sys::{Poll, Ready, Signal, Spawned, SpawnError, Spawner};
+use crate::sys::{Poll, Ready, Signal, SpawnError, Spawned, Spawner};
 
 /// Reads of one pipe in a row before the others get their turn.
 const READS_IN_A_ROW: usize = 4;
@@ -129,10 +129,7 @@ impl Engine {
         let mut mail = std::mem::take(&mut self.mail);
         shared.gate().collect(&mut tasks, &mut mail);
         for task in tasks.drain(..) {
-            let cell = match &task.ticket {
-                Ticket::Cell(cell) => Some(Arc::clone(cell)),
-                Ticket::Lane { .. } => None,
-            };
+            let cell = task.ticket.cell().map(Arc::clone);
             if let (Some(key), Some(cell)) = (self.core.submit(task), cell) {
                 cell.set_key(key);
             }
@@ -224,7 +221,9 @@ impl Engine {
                 ReadOutcome::Bytes(_, true) => {}
                 ReadOutcome::Bytes(_, false) | ReadOutcome::Blocked => return,
                 ReadOutcome::End => {
-                    if let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut()) {
+                    if let Some(connection) =
+                        self.connections.get_mut(slot).and_then(|place| place.connection.as_mut())
+                    {
                         connection.close_output(&self.poll);
                     }
                     return self.core.handle_output_closed(slot, now);
@@ -234,7 +233,8 @@ impl Engine {
     }
 
     fn read_frames(&mut self, slot: usize, now: Instant) -> ReadOutcome {
-        let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut()) else {
+        let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut())
+        else {
             return ReadOutcome::Blocked;
         };
         connection.splitter.swap_buffer(&mut self.spare_buffer);
@@ -262,15 +262,16 @@ impl Engine {
     }
 
     fn read_stderr(&mut self, shared: &Shared, slot: usize) {
-        let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut()) else {
+        let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut())
+        else {
             return;
         };
         match connection.read_stderr(&mut self.scratch) {
             ReadOutcome::Bytes(count, _) => {
                 let bytes = self.scratch.get(..count).unwrap_or_default();
                 let pid = connection.process.pid();
-                let tell = |line| shared.tell(Event::Stderr { worker: slot, pid, line });
-                connection.stderr_tail.feed(bytes, shared.has_listener().then_some(tell));
+                let tell = |line| shared.listener().tell(Event::Stderr { worker: slot, pid, line });
+                connection.stderr_tail.feed(bytes, shared.listener().is_there().then_some(tell));
             }
             ReadOutcome::Blocked => {}
             ReadOutcome::End => connection.close_stderr(&self.poll),
@@ -280,7 +281,8 @@ impl Engine {
     /// A worker has exited: reap, drain, judge.
     fn handle_exit(&mut self, shared: &Shared, slot: usize, now: Instant) {
         let Some(place) = self.connections.get_mut(slot) else { return };
-        let Some(connection) = place.connection.as_mut().filter(|connection| connection.process.has_exited()) else {
+        let Some(connection) = place.connection.as_mut().filter(|connection| connection.process.has_exited())
+        else {
             return;
         };
         let status = connection.reap(&self.poll);
@@ -292,18 +294,19 @@ impl Engine {
             drained += count;
         }
         let mut tail = String::new();
-        if let Some(mut connection) = self.connections.get_mut(slot).and_then(|place| place.connection.take()) {
+        if let Some(mut connection) = self.connections.get_mut(slot).and_then(|place| place.connection.take())
+        {
             let pid = connection.process.pid();
-            let tell = |line| shared.tell(Event::Stderr { worker: slot, pid, line });
+            let tell = |line| shared.listener().tell(Event::Stderr { worker: slot, pid, line });
             let mut drained = 0;
             while drained < DRAIN_BYTES_MAX
                 && let ReadOutcome::Bytes(count, _) = connection.read_stderr(&mut self.scratch)
             {
                 drained += count;
                 let bytes = self.scratch.get(..count).unwrap_or_default();
-                connection.stderr_tail.feed(bytes, shared.has_listener().then_some(tell));
+                connection.stderr_tail.feed(bytes, shared.listener().is_there().then_some(tell));
             }
-            if shared.has_listener() {
+            if shared.listener().is_there() {
                 connection.stderr_tail.finish(tell);
             }
             tail = connection.stderr_tail.tail();
@@ -357,7 +360,7 @@ impl Engine {
                 if matches!(event, Event::WorkerReady { .. }) {
                     shared.gate().set_ready();
                 }
-                shared.tell(event);
+                shared.listener().tell(event);
             }
             Action::Spawn { slot } => {
                 let shared = Arc::clone(shared);
@@ -379,7 +382,8 @@ impl Engine {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.core.take_dirty(&mut dirty);
         for slot in dirty.drain(..) {
-            let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut()) else {
+            let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut())
+            else {
                 continue;
             };
             let Some(outbox) = self.core.outbox(slot) else { continue };
@@ -405,4 +409,3 @@ impl Engine {
         self.connections.get_mut(slot)?.connection.as_mut()
     }
 }
-

@@ -80,6 +80,8 @@ struct State {
     next_number: u64,
     /// Who waits for room.
     wakers: Vec<Waker>,
+    /// Who waits for something else, but not in a pool that is closed.
+    close_wakers: Vec<Waker>,
     refusal: Option<Refusal>,
     ready: bool,
 }
@@ -100,7 +102,7 @@ impl Gate {
         body: &mut Vec<u8>,
         policy: Policy,
         admission: Admission,
-        ticket: impl FnOnce() -> Ticket,
+        ticket: impl FnOnce(u64) -> Ticket,
     ) -> Result<(u64, usize), Refusal> {
         let mut state = self.lock();
         if admission == Admission::Ordinary {
@@ -114,7 +116,7 @@ impl Gate {
         state.unanswered_bytes += body.len();
         state.next_number += 1;
         let number = state.next_number;
-        state.tasks.push(NewTask { ticket: ticket(), number, body: std::mem::take(body), policy });
+        state.tasks.push(NewTask { ticket: ticket(number), number, body: std::mem::take(body), policy });
         self.has_mail.store(true, Ordering::SeqCst);
         Ok((number, state.tasks.len()))
     }
@@ -175,8 +177,23 @@ impl Gate {
         let mut state = self.lock();
         state.refusal.get_or_insert(refusal);
         let wakers = std::mem::take(&mut state.wakers);
+        let close_wakers = std::mem::take(&mut state.close_wakers);
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().chain(close_wakers).for_each(Waker::wake);
+    }
+
+    /// Whether no task will ever be let in again; if not, `waker` is woken when that changes.
+    pub(super) fn is_closed(&self, waker: Option<&Waker>) -> bool {
+        let mut state = self.lock();
+        if state.refusal.is_some() {
+            return true;
+        }
+        if let Some(waker) = waker
+            && !state.close_wakers.iter().any(|other| other.will_wake(waker))
+        {
+            state.close_wakers.push(waker.clone());
+        }
+        false
     }
 
     /// Why no task is let in, if so.
@@ -199,7 +216,11 @@ impl Gate {
         if state.ready || state.refusal.is_some() {
             return true;
         }
-        state.wakers.extend(waker.cloned());
+        if let Some(waker) = waker
+            && !state.wakers.iter().any(|other| other.will_wake(waker))
+        {
+            state.wakers.push(waker.clone());
+        }
         false
     }
 

@@ -5,17 +5,17 @@
 //! thread comes back only when no caller has driven for [`UNUSED`], because asking it out at every call costs two context
 //! switches each time. A caller that leaves hands the lease to one that still waits.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
-use std::task::{Wake, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::Receiver;
 
+use super::caller::Caller;
 use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
+use super::listener::Listener;
 use super::{Ended, Engine, Ticket};
 use crate::core::{Event, Policy};
 use crate::sys;
@@ -25,9 +25,6 @@ const UNUSED: Duration = Duration::from_millis(5);
 
 /// So many tasks may gather before the background thread is asked to look at them when nobody drives.
 const UNATTENDED: usize = 64;
-
-/// Events kept for a listener that is slow; beyond it the oldest are dropped.
-const EVENTS_KEPT: usize = 4_096;
 
 /// What the handles of a pool and its threads share.
 #[derive(Debug)]
@@ -54,67 +51,12 @@ pub(crate) struct Shared {
     stop: AtomicBool,
     over: AtomicBool,
     over_wakers: Mutex<Vec<Waker>>,
-    listener: Mutex<Option<(Sender<Event>, Receiver<Event>)>>,
-    has_listener: AtomicBool,
+    listener: Listener,
 }
 
 const NOBODY: u8 = 0;
 const CALLER: u8 = 1;
 const BACKGROUND: u8 = 2;
-
-/// How a thread of the user that waits in this pool is woken: out of the system's wait while it drives, else by its token.
-struct CallerWaker {
-    thread: Thread,
-    shared: Weak<Shared>,
-    driving: AtomicBool,
-}
-
-impl Wake for CallerWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.driving.load(Ordering::SeqCst) {
-            return self.thread.unpark();
-        }
-        if let Some(shared) = self.shared.upgrade() {
-            shared.poked.store(true, Ordering::SeqCst);
-            if shared.sleeping.load(Ordering::SeqCst) {
-                shared.waker.wake();
-            }
-        }
-    }
-}
-
-/// A caller's waker in both its forms.
-struct Caller {
-    state: Arc<CallerWaker>,
-    waker: Waker,
-}
-
-thread_local! {
-    /// The waker of this thread's last pool: most threads wait in one pool only.
-    static CALLER_WAKER: RefCell<Option<Rc<Caller>>> = const { RefCell::new(None) };
-}
-
-impl Caller {
-    fn of(shared: &Arc<Shared>) -> Rc<Self> {
-        CALLER_WAKER.with_borrow_mut(|last| match last {
-            Some(caller) if std::ptr::eq(caller.state.shared.as_ptr(), Arc::as_ptr(shared)) => Rc::clone(caller),
-            _ => {
-                let state = Arc::new(CallerWaker {
-                    thread: thread::current(),
-                    shared: Arc::downgrade(shared),
-                    driving: AtomicBool::new(false),
-                });
-                let caller = Rc::new(Self { waker: Waker::from(Arc::clone(&state)), state });
-                *last = Some(Rc::clone(&caller));
-                caller
-            }
-        })
-    }
-}
 
 impl Shared {
     /// Takes an engine, and starts the background thread.
@@ -136,8 +78,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             over: AtomicBool::new(false),
             over_wakers: Mutex::default(),
-            listener: Mutex::default(),
-            has_listener: AtomicBool::new(false),
+            listener: Listener::default(),
         });
         if let Some(engine) = lock(&shared.engine).as_mut() {
             engine.begin(&shared);
@@ -162,7 +103,7 @@ impl Shared {
         body: &mut Vec<u8>,
         policy: Policy,
         admission: Admission,
-        ticket: impl FnOnce() -> Ticket,
+        ticket: impl FnOnce(u64) -> Ticket,
     ) -> Result<u64, Refusal> {
         let (number, gathered) = self.gate.submit(body, policy, admission, ticket)?;
         self.nudge(gathered);
@@ -198,14 +139,14 @@ impl Shared {
         self.gate.unpark(bytes);
     }
 
-    /// Whether results that nobody took fill their bound.
-    pub(crate) fn is_parked_full(&self) -> bool {
-        self.gate.is_parked_full()
-    }
-
     /// Blocks until some worker is ready or none ever will be; false if the deadline passes first.
     pub(crate) fn wait_for_start(self: &Arc<Self>, deadline: Instant) -> bool {
         self.block_until(Some(deadline), |waker| self.gate.has_started(waker))
+    }
+
+    /// Whether no task will ever be let in again; if not, `waker` is woken when that changes.
+    pub(crate) fn is_closed(&self, waker: Option<&Waker>) -> bool {
+        self.gate.is_closed(waker)
     }
 
     /// Why no task is let in, if so.
@@ -234,7 +175,10 @@ impl Shared {
                 return true;
             }
             if let Some(waker) = waker {
-                lock(&self.over_wakers).push(waker.clone());
+                let mut wakers = lock(&self.over_wakers);
+                if !wakers.iter().any(|other| other.will_wake(waker)) {
+                    wakers.push(waker.clone());
+                }
             }
             self.over.load(Ordering::SeqCst)
         })
@@ -248,15 +192,16 @@ impl Shared {
         // A panic there was reported by the panic hook already; the engine is taken down all the same.
         let _ = background.join();
         let engine = lock(&self.engine).take();
-        engine.map_or_else(Vec::new, |engine| engine.endings())
+        let endings = engine.as_ref().map_or_else(Vec::new, Engine::endings);
+        // Whatever it still holds is answered as closed by being dropped.
+        drop(engine);
+        self.listener.close();
+        endings
     }
 
     /// A receiver of what happens from now on. A later one takes the place of an earlier one.
     pub(crate) fn listen(&self) -> Receiver<Event> {
-        let (sender, receiver) = bounded(EVENTS_KEPT);
-        *lock(&self.listener) = Some((sender, receiver.clone()));
-        self.has_listener.store(true, Ordering::Release);
-        receiver
+        self.listener.listen()
     }
 
     /// Makes sure that somebody drives although nobody waits: for futures.
@@ -286,7 +231,12 @@ impl Shared {
         }
         drop(waiting);
         self.waiting_count.fetch_sub(1, Ordering::SeqCst);
-        self.pass_on();
+        if self.gate.has_mail() && self.holder.load(Ordering::SeqCst) == NOBODY {
+            // It came in while this thread was on its way out, and whoever sent it saw the lease taken.
+            self.attend();
+        } else {
+            self.pass_on();
+        }
         result
     }
 
@@ -299,7 +249,11 @@ impl Shared {
         }
         self.sleeping.store(true, Ordering::SeqCst);
         let asked_out = self.holder.load(Ordering::SeqCst) == BACKGROUND && self.is_background_unwanted();
-        if self.gate.has_mail() || asked_out || self.poked.load(Ordering::SeqCst) { Some(Duration::ZERO) } else { patience }
+        if self.gate.has_mail() || asked_out || self.poked.load(Ordering::SeqCst) {
+            Some(Duration::ZERO)
+        } else {
+            patience
+        }
     }
 
     pub(super) fn after_sleep(&self) {
@@ -316,20 +270,15 @@ impl Shared {
         }
     }
 
-    pub(super) fn has_listener(&self) -> bool {
-        self.has_listener.load(Ordering::Acquire)
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
     }
 
-    /// Tells the listener, if there is one. Never blocks: when it is slow, the oldest event is dropped.
-    pub(super) fn tell(&self, event: Event) {
-        if !self.has_listener() {
-            return;
-        }
-        if let Some((sender, receiver)) = &*lock(&self.listener)
-            && let Err(TrySendError::Full(event)) = sender.try_send(event)
-        {
-            let _ = receiver.try_recv();
-            let _ = sender.try_send(event);
+    /// What the driving caller waits for may be there: it must look before it sleeps, or wake up.
+    pub(super) fn poke(&self) {
+        self.poked.store(true, Ordering::SeqCst);
+        if self.sleeping.load(Ordering::SeqCst) {
+            self.waker.wake();
         }
     }
 
@@ -351,12 +300,15 @@ impl Shared {
 
     /// Sends what came in on its way, if nobody drives.
     fn attend(self: &Arc<Self>) {
-        let Ok(mut engine) = self.engine.try_lock() else { return };
-        let Some(engine) = engine.as_mut() else { return };
-        self.holder.store(CALLER, Ordering::SeqCst);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        engine.attend(self);
-        self.holder.store(NOBODY, Ordering::SeqCst);
+        if let Ok(mut engine) = self.engine.try_lock()
+            && let Some(engine) = engine.as_mut()
+        {
+            self.holder.store(CALLER, Ordering::SeqCst);
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            engine.attend(self);
+            self.holder.store(NOBODY, Ordering::SeqCst);
+        }
+        self.pass_on();
     }
 
     fn wait_or_drive(
@@ -368,24 +320,26 @@ impl Shared {
         loop {
             match self.engine.try_lock() {
                 Ok(mut engine) => {
-                    let Some(engine) = engine.as_mut() else { return ready(None) };
-                    self.holder.store(CALLER, Ordering::SeqCst);
-                    self.calls.fetch_add(1, Ordering::Relaxed);
-                    caller.state.driving.store(true, Ordering::SeqCst);
-                    let result = self.drive(engine, deadline, ready, &caller.waker);
-                    caller.state.driving.store(false, Ordering::SeqCst);
-                    self.holder.store(NOBODY, Ordering::SeqCst);
-                    return result;
+                    if let Some(engine) = engine.as_mut() {
+                        self.holder.store(CALLER, Ordering::SeqCst);
+                        self.calls.fetch_add(1, Ordering::Relaxed);
+                        caller.set_driving(true);
+                        let result = self.drive(engine, deadline, ready, caller.waker());
+                        caller.set_driving(false);
+                        self.holder.store(NOBODY, Ordering::SeqCst);
+                        return result;
+                    }
                 }
                 Err(TryLockError::Poisoned(poisoned)) => {
-                    // Somebody panicked while driving. The engine's state is whole between turns; go on.
+                    // Somebody panicked while driving: a bug of this crate, reported by the panic hook. Its turn is lost, the
+                    // engine goes on.
                     drop(poisoned);
                     self.engine.clear_poison();
                     continue;
                 }
                 Err(TryLockError::WouldBlock) => {}
             }
-            if ready(Some(&caller.waker)) {
+            if ready(Some(caller.waker())) {
                 return true;
             }
             if self.holder.load(Ordering::SeqCst) == BACKGROUND {
@@ -474,12 +428,14 @@ impl Shared {
                 return;
             }
             thread::park_timeout(UNUSED);
-            if self.holder.load(Ordering::SeqCst) == CALLER || self.waiting_count.load(Ordering::SeqCst) > 0 {
+            if self.holder.load(Ordering::SeqCst) == CALLER {
                 self.deep.store(true, Ordering::SeqCst);
-                if self.holder.load(Ordering::SeqCst) == CALLER || self.waiting_count.load(Ordering::SeqCst) > 0 {
+                if self.holder.load(Ordering::SeqCst) == CALLER {
                     thread::park();
                 }
                 self.deep.store(false, Ordering::SeqCst);
+            } else if self.waiting_count.load(Ordering::SeqCst) > 0 {
+                self.pass_on();
             } else if self.calls.load(Ordering::Relaxed) == calls {
                 return;
             }

@@ -1,12 +1,14 @@
 //! MOVES bytes and time: the only place with threads, the clock and readiness polling. What is to be done is decided in
 //! `core`; how the system does it is in `sys`.
 
+mod caller;
 mod cell;
 mod connection;
 mod engine;
 mod gate;
 mod lane;
 mod lease;
+mod listener;
 mod stderr;
 
 pub(crate) use cell::{Cell, Place};
@@ -18,49 +20,83 @@ pub(crate) use lease::Shared;
 
 use std::sync::Arc;
 
-use crate::core;
+use crate::core::{self, TaskError, TaskErrorKind};
 
-/// Where a task's outcome goes: what the core keeps for it.
+/// Where a task's outcome goes: what the core keeps for it. One that is dropped without an outcome answers as closed, so that
+/// nobody waits for ever, whatever happens to the engine.
 #[derive(Debug)]
-pub(crate) enum Ticket {
-    /// To the handle of one task.
-    Cell(Arc<Cell>),
-    /// To a channel through the workers, with its place in the order of input.
-    Lane {
-        /// The channel.
-        lane: Arc<Lane>,
-        /// Its place.
-        index: u64,
-    },
+pub(crate) struct Ticket {
+    number: u64,
+    target: Option<Target>,
 }
 
-impl core::Ticket for Ticket {
-    fn delivered(&self, worker: usize, pid: u32, attempt: u32) {
-        if let Self::Cell(cell) = self {
-            cell.place(Place::Running { worker, pid, attempt });
-        }
-    }
-
-    fn is_wanted(&self) -> bool {
-        match self {
-            Self::Cell(cell) => cell.is_wanted(),
-            Self::Lane { lane, .. } => lane.is_wanted(),
-        }
-    }
+#[derive(Debug)]
+enum Target {
+    /// The handle of one task.
+    Cell(Arc<Cell>),
+    /// A channel through the workers, with its place in the order of input.
+    Lane(Arc<Lane>, u64),
 }
 
 impl Ticket {
+    /// For the handle of one task.
+    pub(crate) fn to_cell(number: u64, cell: Arc<Cell>) -> Self {
+        Self { number, target: Some(Target::Cell(cell)) }
+    }
+
+    /// For a place in a channel.
+    pub(crate) fn to_lane(number: u64, lane: Arc<Lane>, index: u64) -> Self {
+        Self { number, target: Some(Target::Lane(lane, index)) }
+    }
+
+    fn cell(&self) -> Option<&Arc<Cell>> {
+        match &self.target {
+            Some(Target::Cell(cell)) => Some(cell),
+            Some(Target::Lane(..)) | None => None,
+        }
+    }
+
     /// Hands the outcome over, and counts what waits to be taken. Channels count their own.
-    fn complete(self, outcome: core::Outcome, gate: &gate::Gate) {
-        match self {
-            Self::Cell(cell) => {
+    fn complete(mut self, outcome: core::Outcome, gate: &gate::Gate) {
+        match self.target.take() {
+            Some(Target::Cell(cell)) => {
                 let bytes = outcome.as_ref().map_or(0, |answered| answered.data.len());
                 gate.park(bytes);
                 if !cell.complete(outcome) {
                     gate.unpark(bytes);
                 }
             }
-            Self::Lane { lane, index } => lane.complete(index, outcome),
+            Some(Target::Lane(lane, index)) => lane.complete(index, outcome),
+            None => {}
+        }
+    }
+}
+
+impl core::Ticket for Ticket {
+    fn delivered(&self, worker: usize, pid: u32, attempt: u32) {
+        if let Some(cell) = self.cell() {
+            cell.place(Place::Running { worker, pid, attempt });
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        match &self.target {
+            Some(Target::Cell(cell)) => cell.is_wanted(),
+            Some(Target::Lane(lane, _)) => lane.is_wanted(),
+            None => false,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let closed = || Err(Box::new(TaskError::new(TaskErrorKind::Closed, self.number, "the pool ended")));
+        match self.target.take() {
+            Some(Target::Cell(cell)) => {
+                cell.complete(closed());
+            }
+            Some(Target::Lane(lane, index)) => lane.complete(index, closed()),
+            None => {}
         }
     }
 }

@@ -21,7 +21,7 @@
 //! - Each child leads a process group of its own, so that what it started can be ended with it, and so that Ctrl-C at a
 //!   terminal reaches the parent only, which then ends its children in order.
 //! - When the parent dies, by SIGKILL too, each direct child dies at once, also one that never heard of us; what they
-//!   started themselves dies with them where the platform has a way (here the guardian; see [`Spawner::has_guardian`]).
+//!   started themselves dies with them where the platform has a way (here the guardian).
 //!   A process that left its group (`setsid`) is out of reach of both.
 //!
 //! **Identity and ending** ([`Process`], [`Signal`])
@@ -46,6 +46,6 @@
 mod linux;
 
 pub(crate) use linux::{
-    ChildIo, Interest, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError, Spawned,
-    Spawner, Waker, check_support, current_pid, read, write,
+    ChildIo, Interest, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError, Spawned, Spawner,
+    Waker, check_support, current_pid, read, write,
 };

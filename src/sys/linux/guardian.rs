@@ -46,6 +46,7 @@ impl Guardian {
 
     /// False once it was found dead or had to be killed. Not started again: the groups it knew are not known to
     /// a new one.
+    #[cfg(test)]
     pub(super) fn is_there(&self) -> bool {
         !self.lost.load(Ordering::Acquire) && !self.shell.has_exited()
     }

@@ -25,9 +25,9 @@ mod support;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use command::{ChildIo, SpawnCommand, SpawnError, SpawnStage, Spawned};
+pub(crate) use command::{ChildIo, SpawnCommand, SpawnError, Spawned};
 pub(crate) use pipe::{read, write};
 pub(crate) use poll::{Interest, Poll, Ready, Waker};
 pub(crate) use process::{Process, Signal};
 pub(crate) use spawner::Spawner;
-pub(crate) use support::{SELF_EXE, Unsupported, check_support, current_pid};
+pub(crate) use support::{SELF_EXE, check_support, current_pid};

@@ -43,12 +43,8 @@ pub(crate) struct Ready {
 /// should be removed, or each wait returns at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// Only a closed other end.
-    None,
     /// Data, or the end of the stream.
     Read,
-    /// Both.
-    ReadWrite,
     /// Room.
     Write,
 }
@@ -72,14 +68,6 @@ impl Poll {
     /// `InvalidInput` for that token; `AlreadyExists` for a descriptor that is watched already; out of memory.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, data(token)?, interest.flags())?)
-    }
-
-    /// Changes what `fd` is watched for, and its token.
-    ///
-    /// # Errors
-    /// As [`add`](Self::add); `NotFound` for a descriptor that is not watched.
-    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, fd, data(token)?, interest.flags())?)
     }
 
     /// No longer watches `fd`. What a wait has already put out stays out.
@@ -175,9 +163,7 @@ impl Ready {
 impl Interest {
     fn flags(self) -> epoll::EventFlags {
         match self {
-            Self::None => epoll::EventFlags::empty(),
             Self::Read => epoll::EventFlags::IN,
-            Self::ReadWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
             Self::Write => epoll::EventFlags::OUT,
         }
     }

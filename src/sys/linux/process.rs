@@ -36,8 +36,6 @@ pub(crate) enum Signal {
     Cont,
     /// End at once.
     Kill,
-    /// Stop until `Cont`.
-    Stop,
     /// Please end.
     Term,
 }
@@ -55,13 +53,6 @@ impl Process {
     /// Readable when the process has exited. Remove it from a [`super::Poll`] before reaping.
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.leader.pidfd.as_fd()
-    }
-
-    /// To the process alone. Nothing happens if it has ended.
-    pub(crate) fn signal(&self, signal: Signal) {
-        if self.is_ours() {
-            self.leader.signal(signal.into());
-        }
     }
 
     /// To the process and all in its group. Nothing happens once the process is reaped, by us or by the host.
@@ -127,7 +118,6 @@ impl From<Signal> for rustix::process::Signal {
         match signal {
             Signal::Cont => Self::CONT,
             Signal::Kill => Self::KILL,
-            Signal::Stop => Self::STOP,
             Signal::Term => Self::TERM,
         }
     }

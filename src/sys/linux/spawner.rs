@@ -67,7 +67,8 @@ impl Spawner {
 
     /// Whether grandchildren are killed too when this process is killed. False where there is no `/bin/sh` (an image
     /// without a shell) or somebody killed the guardian; direct children then die with us all the same.
-    pub(crate) fn has_guardian(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn has_guardian(&self) -> bool {
         self.0.guardian().is_some_and(Guardian::is_there)
     }
 

@@ -14,7 +14,7 @@ fn exit_codes_and_signals_are_reported() {
     assert_eq!(child.process.reap(), None);
 
     let mut child = spawn(command("cat", &[])).unwrap();
-    child.process.signal(Signal::Term);
+    child.process.signal_group(Signal::Term);
     wait_exit(&child.process);
     assert_eq!(child.process.reap().unwrap().signal(), Some(libc::SIGTERM));
 }
@@ -23,10 +23,10 @@ fn exit_codes_and_signals_are_reported() {
 fn signals_after_the_end_are_harmless() {
     let mut child = spawn(sh("true")).unwrap();
     wait_exit(&child.process);
-    child.process.signal(Signal::Kill);
+    child.process.signal_group(Signal::Kill);
     child.process.signal_group(Signal::Kill);
     assert!(child.process.reap().unwrap().success());
-    child.process.signal(Signal::Kill);
+    child.process.signal_group(Signal::Kill);
     child.process.signal_group(Signal::Term);
 }
 
@@ -35,7 +35,11 @@ fn a_stopped_child_continues_when_told() {
     let child = spawn(command("cat", &[])).unwrap();
     let stopped =
         || fs::read_to_string(format!("/proc/{}/stat", child.process.pid())).unwrap().contains(") T ");
-    child.process.signal(Signal::Stop);
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(child.process.pid() as i32).unwrap(),
+        rustix::process::Signal::STOP,
+    )
+    .unwrap();
     eventually("stopped", WATCHDOG, stopped);
     child.process.signal_group(Signal::Cont);
     eventually("continued", WATCHDOG, || !stopped());

@@ -1,0 +1,73 @@
+//! How a thread of the user that waits in a pool is woken: out of the system's wait while it drives, else by its token.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+use std::thread::{self, Thread};
+
+use super::Shared;
+
+/// A caller's waker.
+pub(super) struct Caller {
+    state: Arc<State>,
+    waker: Waker,
+}
+
+struct State {
+    thread: Thread,
+    shared: Weak<Shared>,
+    driving: AtomicBool,
+}
+
+impl Wake for State {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.driving.load(Ordering::SeqCst) {
+            return self.thread.unpark();
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            shared.poke();
+        }
+    }
+}
+
+thread_local! {
+    /// The waker for this thread's last pool: most threads wait in one pool only.
+    static LAST: RefCell<Option<Rc<Caller>>> = const { RefCell::new(None) };
+}
+
+impl Caller {
+    /// This thread, waiting in that pool.
+    pub(super) fn of(shared: &Arc<Shared>) -> Rc<Self> {
+        LAST.with_borrow_mut(|last| match last {
+            Some(caller) if std::ptr::eq(caller.state.shared.as_ptr(), Arc::as_ptr(shared)) => {
+                Rc::clone(caller)
+            }
+            _ => {
+                let state = Arc::new(State {
+                    thread: thread::current(),
+                    shared: Arc::downgrade(shared),
+                    driving: AtomicBool::new(false),
+                });
+                let caller = Rc::new(Self { waker: Waker::from(Arc::clone(&state)), state });
+                *last = Some(Rc::clone(&caller));
+                caller
+            }
+        })
+    }
+
+    /// Wakes this thread.
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// From now on it is woken out of the system's wait, or by its token again.
+    pub(super) fn set_driving(&self, driving: bool) {
+        self.state.driving.store(driving, Ordering::SeqCst);
+    }
+}
