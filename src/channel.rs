@@ -12,13 +12,13 @@ use std::time::Duration;
 use futures_core::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stokehold_protocol::{Data, Request, check_user_name};
+use stokehold_protocol::{BadData, Data, Request, check_user_name};
 
 use crate::core::{Answered, Outcome};
 use crate::driver::{Admission, Lane, Refusal, Shared, Ticket};
 use crate::pool::{With, body, encoded_body};
 use crate::task::{Decode, decode_as, leave_encoded};
-use crate::{Policy, Pool, SubmitError, TaskError, TaskErrorKind};
+use crate::{Policy, Pool, SubmitError, TaskError};
 
 /// Jobs sent and not received as results, at most: two workers with the widest window and as much again on the way.
 const CAPACITY: u64 = 8_192;
@@ -182,7 +182,7 @@ impl<J: Serialize + ?Sized> JobSender<J> {
     ///
     /// An input that cannot be written as data gives an error here and takes no place among the results.
     pub fn send(&self, job: &J) -> Result<(), SubmitError> {
-        let mut body = body(&self.request, job)?;
+        let mut body = self.body(job)?;
         self.send_body(&mut body)
     }
 }
@@ -190,7 +190,7 @@ impl<J: Serialize + ?Sized> JobSender<J> {
 impl JobSender<Data> {
     /// Sends a job that is encoded already. Blocks while the channel or the pool's queue is full.
     pub fn send_data(&self, data: &Data) -> Result<(), SubmitError> {
-        let mut body = encoded_body(&self.request, data);
+        let mut body = encoded_body(self.shared.parent(), &self.request, data);
         self.send_body(&mut body)
     }
 }
@@ -211,8 +211,21 @@ impl<J: ?Sized> JobSender<J> {
         }
     }
 
+    /// Whether the channel itself takes another job now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.flow.has_room(&self.lane, None)
+    }
+
+    /// The body of a job.
+    pub(crate) fn body(&self, job: &J) -> Result<Vec<u8>, BadData>
+    where
+        J: Serialize,
+    {
+        body(self.shared.parent(), &self.request, job)
+    }
+
     /// Takes the body if there is room for it now.
-    fn offer(&self, body: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(crate) fn offer(&self, body: &mut Vec<u8>) -> Result<(), Refusal> {
         if !self.lane.is_wanted() {
             return Err(Refusal::Closed);
         }
@@ -222,17 +235,15 @@ impl<J: ?Sized> JobSender<J> {
         if !self.flow.has_room(&self.lane, None) {
             return Err(Refusal::Full);
         }
-        let index = self.flow.sent.load(Ordering::SeqCst);
-        let lane = &self.lane;
         self.shared.submit(body, self.policy, Admission::Ordinary, |number| {
-            self.flow.sent.fetch_add(1, Ordering::SeqCst);
-            Ticket::to_lane(number, Arc::clone(lane), index)
+            let index = self.flow.sent.fetch_add(1, Ordering::SeqCst);
+            Ticket::to_lane(number, Arc::clone(&self.lane), index)
         })?;
         Ok(())
     }
 
     /// Puts an outcome in place of a job that cannot be sent.
-    fn refuse(&self, error: TaskError) {
+    pub(crate) fn refuse(&self, error: TaskError) {
         let index = self.flow.sent.fetch_add(1, Ordering::SeqCst);
         self.lane.complete(index, Err(Box::new(error)));
     }
@@ -315,6 +326,16 @@ impl<R> Results<R> {
         Some(Completed { index, answered_by, result: outcome.and_then(self.decode).map_err(|error| *error) })
     }
 
+    /// Blocks until a result arrives, or, if none is on its way, until the queue has room for `bytes`.
+    pub(crate) fn wait_to_go_on(&self, bytes: usize) {
+        let on_the_way = self.flow.sent.load(Ordering::SeqCst) > self.flow.received.load(Ordering::SeqCst);
+        if on_the_way {
+            self.shared.block_until(None, |waker| self.lane.has_arrived(waker));
+        } else {
+            self.shared.wait_for_room(bytes, None);
+        }
+    }
+
     fn next_outcome(&mut self) -> Option<(u64, Outcome)> {
         if self.arrived.is_empty() {
             self.lane.take(&mut self.arrived);
@@ -385,108 +406,3 @@ impl<R> Drop for Results<R> {
 }
 
 impl<R> Unpin for Results<R> {}
-
-/// An iterator over the results of an iterator of jobs; see [`Pool::imap`].
-#[derive(Debug)]
-pub struct Imap<I: Iterator, J: ?Sized, R> {
-    jobs: I,
-    sender: Option<JobSender<J>>,
-    results: Results<R>,
-    /// A job that found no room.
-    held: Option<Vec<u8>>,
-}
-
-impl<I, J, R> Imap<I, J, R>
-where
-    I: Iterator,
-    I::Item: std::borrow::Borrow<J>,
-    J: Serialize + ?Sized,
-{
-    pub(crate) fn new(jobs: I, (sender, results): (JobSender<J>, Results<R>)) -> Self {
-        Self { jobs, sender: Some(sender), results, held: None }
-    }
-
-    /// The next result with where it came from; otherwise as the iterator.
-    pub fn recv(&mut self) -> Option<Completed<R>> {
-        loop {
-            if let Some(completed) = self.results.try_recv() {
-                return Some(completed);
-            }
-            if self.put_in() {
-                continue;
-            }
-            if self.sender.is_none() {
-                return self.results.recv();
-            }
-            // Full: either a result comes, or the queue gets room because somebody else's task is done.
-            let (lane, shared) = (Arc::clone(&self.results.lane), Arc::clone(&self.results.shared));
-            let bytes = self.held.as_ref().map_or(0, Vec::len);
-            let own = self.results.flow.sent.load(Ordering::SeqCst)
-                > self.results.flow.received.load(Ordering::SeqCst);
-            if own {
-                self.results.shared.block_until(None, |waker| lane.has_arrived(waker));
-            } else {
-                shared.wait_for_room(bytes, None);
-            }
-        }
-    }
-
-    /// Takes a job from the iterator and sends it; false if there is no room, or no job.
-    fn put_in(&mut self) -> bool {
-        let Some(sender) = &self.sender else { return false };
-        if self.held.is_none() {
-            if !sender.flow.has_room(&sender.lane, None) {
-                return false;
-            }
-            let Some(job) = self.jobs.next() else {
-                self.sender = None;
-                return true;
-            };
-            match body(&sender.request, std::borrow::Borrow::borrow(&job)) {
-                Ok(body) => self.held = Some(body),
-                Err(error) => {
-                    sender.refuse(TaskError::new(TaskErrorKind::Encode, 0, error.to_string()));
-                    return true;
-                }
-            }
-        }
-        let Some(body) = &mut self.held else { return false };
-        match sender.offer(body) {
-            Ok(()) => self.held = None,
-            Err(Refusal::Full) => return false,
-            Err(refusal) => {
-                self.held = None;
-                sender.refuse(refused(refusal));
-                self.sender = None;
-            }
-        }
-        true
-    }
-}
-
-/// What a job gets that came too late. The input ends with it: no later one would fare better.
-fn refused(refusal: Refusal) -> TaskError {
-    match refusal {
-        Refusal::Broken(death) => {
-            let mut error = TaskError::new(TaskErrorKind::Broken, 0, death.to_string());
-            error.death = Some(death);
-            error
-        }
-        Refusal::Closed | Refusal::Full | Refusal::ResultsFull => {
-            TaskError::new(TaskErrorKind::Closed, 0, SubmitError::from(refusal).to_string())
-        }
-    }
-}
-
-impl<I, J, R> Iterator for Imap<I, J, R>
-where
-    I: Iterator,
-    I::Item: std::borrow::Borrow<J>,
-    J: Serialize + ?Sized,
-{
-    type Item = Result<R, TaskError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.recv().map(|completed| completed.result)
-    }
-}

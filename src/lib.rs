@@ -1,5 +1,68 @@
 //! Keeps persistent worker processes fed, and gives exactly one outcome for everything sent to them, whatever happens to
 //! them.
+//!
+//! A [`Pool`] starts worker processes from a [`WorkerCommand`] and streams tasks to them over a small framed protocol. Workers
+//! are written with the `stokehold-child` crate, or in any language from the protocol's `SPEC.md`.
+//!
+//! # Hello
+//!
+//! ```no_run
+//! use stokehold::{Pool, Request, WorkerCommand};
+//!
+//! const WORD_COUNT: Request<str, u64> = Request::new("word_count");
+//!
+//! let pool = Pool::builder(WorkerCommand::new("python3").arg("worker.py")).workers(4).start()?;
+//! let words = pool.submit(WORD_COUNT, "stokers keep the fire hot")?.wait()?;
+//! assert_eq!(words, 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Ways to feed it
+//!
+//! | for | use |
+//! |---|---|
+//! | one task with a handle | [`Pool::submit`] and [`Task::wait`], or `.await` |
+//! | many tasks from one thread | [`Pool::map`], [`Pool::imap`] and their unordered forms |
+//! | jobs on one thread, results on another | [`Pool::channel`] |
+//! | async code that must not block in a submit | [`Pool::reserve`] |
+//! | payloads that are encoded already | [`Pool::submit_data`], [`Pool::channel_data`] |
+//!
+//! Inputs and results are serde values, encoded once on the caller's thread. Everything is bounded: the queue in tasks and
+//! bytes, what a channel holds, what results may wait. At a bound the input waits, or a `try_` form says so.
+//!
+//! # When a worker dies
+//!
+//! It is replaced. The task it was doing runs again, at most as often as its [`Policy`] says (3 attempts by default); the
+//! other tasks it held go back unharmed. An answer that it wrote completely before it died counts. So a task may run more
+//! than once, unless its policy is [`Policy::once`]; exactly-once is not offered by anybody, and not here.
+//!
+//! Every accepted task ends with its answer or with one [`TaskError`] that names task, attempt, worker, process, exit status
+//! or signal, and the last lines of the worker's stderr. A worker that fails a task without dying (an error, a panic) is
+//! [`TaskErrorKind::Failed`] and lives on.
+//!
+//! When workers cannot be kept alive (they exit before they are ready three times in a row, or die more than five times in
+//! ten seconds without finishing anything), the pool breaks: every pending task is answered, and later calls say why.
+//!
+//! # Ending
+//!
+//! [`Pool::shutdown`] finishes what was accepted, asks the workers to end, and uses force after a deadline; [`Pool::kill`] and
+//! dropping the pool use force at once. Afterwards no child, no zombie and no descriptor of it is left. If this process itself
+//! is killed, its workers die with it, whatever they are, and so does what they have started, where there is a `/bin/sh`.
+//!
+//! # Threads and blocking
+//!
+//! A pool has one background thread; a process has one more that starts workers for all pools. A thread that blocks in
+//! [`Task::wait`] or another blocking method moves the pool's bytes itself, so that an answer costs no hop between threads.
+//! Every blocking method has a timed or a trying form, and tasks, permits and channels can be awaited on any runtime or none.
+//!
+//! # Tuning
+//!
+//! Defaults are meant to be the fast ones. How many tasks a worker holds adapts to how fast it answers
+//! ([`PoolBuilder::window`] fixes it). See [`PoolBuilder`] for the bounds and timeouts, each with its reason.
+//!
+//! # Platform
+//!
+//! Linux with kernel 5.4 or newer. Nothing else has been built or run yet.
 
 mod channel;
 mod command;
@@ -12,11 +75,16 @@ mod report;
 mod sys;
 mod task;
 
-pub use channel::{AnsweredBy, Completed, Imap, JobSender, Order, Results};
+pub use channel::{AnsweredBy, Completed, JobSender, Order, Results};
 pub use command::WorkerCommand;
 pub use core::{Cause, Death, Event, Policy, TaskError, TaskErrorKind};
 pub use error::{StartError, SubmitError, TrySubmitError};
+pub use map::Imap;
 pub use pool::{Permit, Pool, PoolBuilder, With};
 pub use report::{Report, Rung, WorkerReport};
 pub use stokehold_protocol::{BadData, Data, Request};
 pub use task::{Task, TaskStatus, Unsent};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

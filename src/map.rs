@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stokehold_protocol::Request;
 
-use crate::channel::Imap;
+use crate::channel::{Completed, JobSender, Results};
+use crate::driver::Refusal;
 use crate::pool::With;
-use crate::{Order, Pool, TaskError};
+use crate::{Order, Pool, SubmitError, TaskError, TaskErrorKind};
 
 impl Pool {
     /// The results of many jobs, in the order of the jobs. Blocks until all are there; one that fails does not stop the others.
@@ -85,5 +86,102 @@ impl With<'_> {
         I: IntoIterator<Item: Borrow<J>>,
     {
         Imap::new(jobs.into_iter(), self.channel(request, Order::Completion))
+    }
+}
+
+/// An iterator over the results of an iterator of jobs; see [`Pool::imap`].
+#[derive(Debug)]
+pub struct Imap<I: Iterator, J: ?Sized, R> {
+    jobs: I,
+    sender: Option<JobSender<J>>,
+    results: Results<R>,
+    /// A job that found no room.
+    held: Option<Vec<u8>>,
+}
+
+impl<I, J, R> Imap<I, J, R>
+where
+    I: Iterator,
+    I::Item: Borrow<J>,
+    J: Serialize + ?Sized,
+{
+    pub(crate) fn new(jobs: I, (sender, results): (JobSender<J>, Results<R>)) -> Self {
+        Self { jobs, sender: Some(sender), results, held: None }
+    }
+
+    /// The next result with where it came from; otherwise as the iterator.
+    pub fn recv(&mut self) -> Option<Completed<R>> {
+        loop {
+            if let Some(completed) = self.results.try_recv() {
+                return Some(completed);
+            }
+            if self.put_in() {
+                continue;
+            }
+            if self.sender.is_none() {
+                return self.results.recv();
+            }
+            // Full: either a result comes, or the queue gets room because somebody else's task is done.
+            self.results.wait_to_go_on(self.held.as_ref().map_or(0, Vec::len));
+        }
+    }
+
+    /// Takes a job from the iterator and sends it; false if there is no room, or no job.
+    fn put_in(&mut self) -> bool {
+        let Some(sender) = &self.sender else { return false };
+        if self.held.is_none() {
+            if !sender.has_room() {
+                return false;
+            }
+            let Some(job) = self.jobs.next() else {
+                self.sender = None;
+                return true;
+            };
+            match sender.body(job.borrow()) {
+                Ok(body) => self.held = Some(body),
+                Err(error) => {
+                    sender.refuse(TaskError::new(TaskErrorKind::Encode, 0, error.to_string()));
+                    return true;
+                }
+            }
+        }
+        let Some(body) = &mut self.held else { return false };
+        match sender.offer(body) {
+            Ok(()) => self.held = None,
+            Err(Refusal::Full) => return false,
+            Err(refusal) => {
+                self.held = None;
+                sender.refuse(refused(refusal));
+                self.sender = None;
+            }
+        }
+        true
+    }
+}
+
+/// What a job gets that came too late. The input ends with it: no later one would fare better.
+fn refused(refusal: Refusal) -> TaskError {
+    match refusal {
+        Refusal::Broken(death) => {
+            let mut error = TaskError::new(TaskErrorKind::Broken, 0, death.to_string());
+            error.death = Some(death);
+            error
+        }
+        Refusal::Closed | Refusal::Full | Refusal::ResultsFull => {
+            TaskError::new(TaskErrorKind::Closed, 0, SubmitError::from(refusal).to_string())
+        }
+    }
+}
+
+impl<I, J, R> Iterator for Imap<I, J, R>
+where
+    I: Iterator,
+    I::Item: Borrow<J>,
+    J: Serialize + ?Sized,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.recv().map(|completed| completed.result)
     }
 }

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stokehold_protocol::limits::{FRAME_LEN_CEILING, MAX_FRAME_DEFAULT};
-use stokehold_protocol::{Data, Recipient, Request, check_user_name, data, write_head};
+use stokehold_protocol::{BadData, Data, Recipient, Request, check_user_name, data, write_head};
 use uuid::Uuid;
 
 use crate::core::{Supervisor, SupervisorConfig};
@@ -138,17 +138,18 @@ impl PoolBuilder {
     pub fn start(&self) -> Result<Pool, StartError> {
         sys::check_support().map_err(|error| StartError::Unsupported(error.to_string()))?;
         let run = Uuid::now_v7();
+        let parent = sys::current_pid();
         let core = Supervisor::new(SupervisorConfig {
             workers: self.workers,
             program: self.command.name().into(),
-            parent_pid: sys::current_pid(),
+            parent_pid: parent,
             max_frame: self.max_frame,
             window: self.window,
             hello_timeout: self.hello_timeout,
             ready_timeout: self.ready_timeout,
         });
         let engine = Engine::new(core, self.command.launch(run), self.workers)?;
-        let (shared, background) = Shared::start(engine, self.bounds)?;
+        let (shared, background) = Shared::start(engine, self.bounds, parent)?;
         let pool = Pool { shared, background: Mutex::new(Some(background)), policy: self.policy };
         if !pool.shared.wait_for_start(Instant::now() + self.start_timeout) {
             return Err(StartError::Timeout(self.start_timeout));
@@ -365,7 +366,7 @@ impl With<'_> {
     /// As [`Pool::submit_data`].
     pub fn submit_data(&self, request: &str, data: &Data) -> Result<Task<Data>, SubmitError> {
         check_user_name(request)?;
-        let body = encoded_body(request, data);
+        let body = encoded_body(self.pool.shared.parent(), request, data);
         Unsent::new(body, self.policy, leave_encoded).submit(&self.pool.shared, None)
     }
 
@@ -381,7 +382,7 @@ impl With<'_> {
     where
         J: Serialize + ?Sized,
     {
-        Ok(Unsent::new(body(request, job)?, self.policy, decode))
+        Ok(Unsent::new(body(self.pool.shared.parent(), request, job)?, self.policy, decode))
     }
 }
 
@@ -418,20 +419,17 @@ impl Drop for Permit<'_> {
 }
 
 /// A task's body, to anyone: whichever worker takes it. It is encoded once and sent as it is on every attempt.
-pub(crate) fn body<J: Serialize + ?Sized>(
-    request: &str,
-    job: &J,
-) -> Result<Vec<u8>, stokehold_protocol::BadData> {
+pub(crate) fn body<J: Serialize + ?Sized>(parent: u32, request: &str, job: &J) -> Result<Vec<u8>, BadData> {
     let mut body = Vec::with_capacity(64);
-    write_head(&mut body, request, u64::from(sys::current_pid()), Recipient::Anyone);
+    write_head(&mut body, request, u64::from(parent), Recipient::Anyone);
     data::encode_into(job, &mut body)?;
     Ok(body)
 }
 
 /// As [`body`], of data that is encoded already.
-pub(crate) fn encoded_body(request: &str, data: &Data) -> Vec<u8> {
+pub(crate) fn encoded_body(parent: u32, request: &str, data: &Data) -> Vec<u8> {
     let mut body = Vec::with_capacity(32 + data.as_bytes().len());
-    write_head(&mut body, request, u64::from(sys::current_pid()), Recipient::Anyone);
+    write_head(&mut body, request, u64::from(parent), Recipient::Anyone);
     body.extend_from_slice(data.as_bytes());
     body
 }

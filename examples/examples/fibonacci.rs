@@ -2,11 +2,11 @@
 //! back, in whatever order, is taken apart again and compared with what was sent.
 //!
 //! The numbers travel as text, because the last ones have more than the 64 bits of a MessagePack integer. Prints the first
-//! and the last line, and the result of the comparison:
+//! and the last line, which have a tab in the middle, and the result of the comparison:
 //!
 //! ```text
-//! 1	0
-//! 100	218922995834555169026
+//! 1    0
+//! 100  218922995834555169026
 //! 100 of 100 lines recovered through 2 workers, all as expected
 //! ```
 #![expect(clippy::print_stdout, reason = "an example shows its result")]

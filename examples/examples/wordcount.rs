@@ -43,7 +43,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let pool = Pool::builder(WorkerCommand::current_exe()).workers(2).start()?;
     println!("{:>8} {:>8} {:>8}  file", "lines", "words", "bytes");
     let (mut total, mut good) = (Count::default(), 0);
-    for (file, count) in files.iter().zip(pool.imap(COUNT, &files)) {
+    for (file, count) in files.iter().zip(pool.imap(COUNT, files.iter().map(String::as_str))) {
         match count {
             Ok(count) => {
                 print(&count, file);

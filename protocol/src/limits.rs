@@ -37,6 +37,10 @@ pub const ADDRESS_MAX: u64 = (1 << 53) - 1;
 /// Largest window a parent honours. A wider announcement is clamped, not refused: it only bounds the lease table.
 pub const WINDOW_MAX: u32 = 65_536;
 
+/// Unanswered tasks a child keeps beyond its own window before it refuses more as `overloaded`: a parent may have sent them
+/// before it read of a smaller window.
+pub const OVERDRAFT_MAX: usize = 65_536;
+
 /// Longest PING data in bytes.
 pub const PING_BYTES_MAX: usize = 64;
 

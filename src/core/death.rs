@@ -43,6 +43,8 @@ pub enum Cause {
     Protocol(Arc<PeerError>),
     /// It did not say READY in time.
     ReadyTimeout(Duration),
+    /// It said BYE and lived on.
+    SaidBye,
     /// The parent ended it: shutdown, or the pool was dropped.
     Stopped,
     /// It could not be started.
@@ -90,6 +92,7 @@ impl fmt::Display for Death {
             Cause::ReadyTimeout(limit) => {
                 write!(f, " said HELLO but not READY within {limit:?}: its start takes too long")?
             }
+            Cause::SaidBye => f.write_str(" said BYE and lived on, so it was killed")?,
             Cause::Protocol(error) => match error.as_ref() {
                 PeerError::Frame(error) => write!(f, " wrote {error}{}", hint(error))?,
                 error => write!(f, " broke the protocol: {error}")?,

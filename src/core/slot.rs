@@ -32,6 +32,14 @@ pub(crate) struct Slot {
     pub(super) fault: Option<Cause>,
     /// It can take no more tasks: one of its pipes is closed, or it is being ended.
     pub(super) deaf: bool,
+    /// It broke the protocol: whatever else it writes means nothing.
+    pub(super) garbled: bool,
+    /// HELLO was there in this life.
+    pub(super) greeted: bool,
+    /// However often it says that it comes on, READY must be there by then.
+    pub(super) ready_limit: Option<Instant>,
+    /// Requests of its own that were refused while its outbox was full.
+    pub(super) refusals: u32,
     /// It runs a task that must run alone.
     pub(super) alone: bool,
     /// How many tasks it may hold.
@@ -68,12 +76,14 @@ pub(super) enum Life {
 /// What a slot's deadline is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Due {
-    /// HELLO must have come.
-    Hello,
+    /// It said BYE: it must have exited.
+    ExitBye,
     /// It closed its input: it must have exited.
     ExitInput,
     /// It closed its output: it must have exited.
     ExitOutput,
+    /// HELLO must have come.
+    Hello,
     /// SIGTERM was sent: SIGKILL comes.
     Kill,
     /// READY must have come.
@@ -107,6 +117,10 @@ impl Slot {
             deadline: None,
             fault: None,
             deaf: false,
+            garbled: false,
+            greeted: false,
+            ready_limit: None,
+            refusals: 0,
             alone: false,
             window: Window::new(window),
             finished: 0,
@@ -128,6 +142,16 @@ impl Slot {
     /// Whether tasks may be handed to it.
     pub(super) fn takes_tasks(&self) -> bool {
         self.life == Life::Running && !self.deaf && !self.alone && self.session.is_open()
+    }
+
+    /// Whether it is alive for no longer than a moment: it closed a pipe or said BYE, and must exit.
+    pub(super) fn must_exit(&self) -> bool {
+        matches!(self.deadline, Some((_, Due::ExitBye | Due::ExitInput | Due::ExitOutput)))
+    }
+
+    /// Whether what it has yet to say is HELLO or READY.
+    pub(super) fn is_starting(&self) -> bool {
+        self.life == Life::Running && matches!(self.deadline, Some((_, Due::Hello | Due::Ready)))
     }
 
     /// How many tasks it may be given now.

@@ -70,7 +70,7 @@ pub(crate) enum Release {
     Again,
     /// Not before that time.
     Later(Instant),
-    /// To be run with nothing else in its worker's window, until it is known who is to blame.
+    /// To the front of those that run with nothing else in their worker's window, until it is known who is to blame.
     Alone,
 }
 
@@ -116,20 +116,45 @@ pub(crate) trait Store<T> {
 pub(crate) struct MemoryStore<T> {
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
-    queue: VecDeque<TaskKey>,
-    alone: VecDeque<TaskKey>,
+    queue: Line,
+    alone: Line,
     paused: BinaryHeap<Reverse<(Instant, TaskKey)>>,
-    /// Keys in `queue` and `alone` whose task was finished while it waited.
-    stale: usize,
+    /// How many of `paused` still name a task that pauses.
+    pausing: usize,
     len: usize,
+}
+
+/// A line of keys. One whose task was taken out of turn stays in it until it is passed or swept.
+#[derive(Debug, Default)]
+struct Line {
+    keys: VecDeque<TaskKey>,
+    /// How many of the keys name a task that waits here.
+    live: usize,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     generation: u32,
-    waits: bool,
+    place: Place,
     task: Option<Task<T>>,
 }
+
+/// Where a task of the table is: in one place at a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// In the line of those that must run alone.
+    Alone,
+    /// With a worker.
+    Held,
+    /// Waiting for its time.
+    Paused,
+    /// In the ordinary line.
+    Queue,
+}
+
+/// Keys that name nothing are swept out when they are more than the living ones by so many: often enough that they never
+/// grow with the number of tasks cancelled, seldom enough to cost nothing.
+const STALE_KEPT: usize = 64;
 
 impl<T> MemoryStore<T> {
     /// An empty store.
@@ -137,10 +162,10 @@ impl<T> MemoryStore<T> {
         Self {
             entries: Vec::new(),
             free: Vec::new(),
-            queue: VecDeque::new(),
-            alone: VecDeque::new(),
+            queue: Line::default(),
+            alone: Line::default(),
             paused: BinaryHeap::new(),
-            stale: 0,
+            pausing: 0,
             len: 0,
         }
     }
@@ -149,12 +174,45 @@ impl<T> MemoryStore<T> {
         self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)
     }
 
-    fn pop(&mut self, which: Pull) -> Option<TaskKey> {
-        match which {
-            Pull::Alone => self.alone.pop_front(),
-            Pull::Ordinary => self.queue.pop_front(),
+    /// A task was taken out of the place where it waited, and its key is still there.
+    fn forget(&mut self, place: Place) {
+        let entries = &self.entries;
+        match place {
+            Place::Alone => self.alone.forget(|key| is_at(entries, key, Place::Alone)),
+            Place::Held => {}
+            Place::Paused => {
+                self.pausing = self.pausing.saturating_sub(1);
+                if self.paused.len() > 2 * self.pausing + STALE_KEPT {
+                    self.paused.retain(|Reverse((_, key))| is_at(entries, *key, Place::Paused));
+                }
+            }
+            Place::Queue => self.queue.forget(|key| is_at(entries, key, Place::Queue)),
         }
     }
+}
+
+impl Line {
+    fn forget(&mut self, is_live: impl Fn(TaskKey) -> bool) {
+        self.live = self.live.saturating_sub(1);
+        if self.keys.len() > 2 * self.live + STALE_KEPT {
+            self.keys.retain(|key| is_live(*key));
+        }
+    }
+
+    fn push_front(&mut self, key: TaskKey) {
+        self.keys.push_front(key);
+        self.live += 1;
+    }
+
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.live = 0;
+    }
+}
+
+fn is_at<T>(entries: &[Entry<T>], key: TaskKey, place: Place) -> bool {
+    let entry = entries.get(key.index as usize);
+    entry.is_some_and(|entry| entry.generation == key.generation && entry.place == place && entry.task.is_some())
 }
 
 impl<T> Store<T> for MemoryStore<T> {
@@ -163,36 +221,45 @@ impl<T> Store<T> for MemoryStore<T> {
         let task =
             Task { ticket, number, body, policy, attempts: 0, lives_used: 0, deliveries: 0, sent_at: None };
         let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { generation: 0, waits: false, task: None });
+            self.entries.push(Entry { generation: 0, place: Place::Held, task: None });
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
         });
         let Some(entry) = self.entries.get_mut(index as usize) else {
             return TaskKey { index, generation: u32::MAX };
         };
         entry.task = Some(task);
-        entry.waits = true;
+        entry.place = Place::Queue;
         let key = TaskKey { index, generation: entry.generation };
-        self.queue.push_back(key);
+        self.queue.keys.push_back(key);
+        self.queue.live += 1;
         self.len += 1;
         key
     }
 
     fn pull(&mut self, which: Pull) -> Option<TaskKey> {
+        let (line, place) = match which {
+            Pull::Alone => (&mut self.alone, Place::Alone),
+            Pull::Ordinary => (&mut self.queue, Place::Queue),
+        };
         loop {
-            let key = self.pop(which)?;
-            match self.entry(key) {
-                Some(entry) if entry.waits && entry.task.is_some() => {
-                    entry.waits = false;
-                    return Some(key);
-                }
-                _ => self.stale = self.stale.saturating_sub(1),
+            let key = line.keys.pop_front()?;
+            let entry = self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation);
+            if let Some(entry) = entry
+                && entry.place == place
+                && entry.task.is_some()
+            {
+                entry.place = Place::Held;
+                line.live -= 1;
+                return Some(key);
             }
         }
     }
 
     fn is_waiting(&self, key: TaskKey) -> bool {
         let entry = self.entries.get(key.index as usize);
-        entry.is_some_and(|entry| entry.generation == key.generation && entry.waits && entry.task.is_some())
+        entry.is_some_and(|entry| {
+            entry.generation == key.generation && entry.place != Place::Held && entry.task.is_some()
+        })
     }
 
     fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task<T>> {
@@ -202,54 +269,70 @@ impl<T> Store<T> for MemoryStore<T> {
     fn finish(&mut self, key: TaskKey) -> Option<Task<T>> {
         let entry = self.entry(key)?;
         let task = entry.task.take()?;
-        let waited = std::mem::take(&mut entry.waits);
+        let place = std::mem::replace(&mut entry.place, Place::Held);
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);
         self.len -= 1;
-        self.stale += usize::from(waited);
+        self.forget(place);
         Some(task)
     }
 
     fn release(&mut self, key: TaskKey, how: Release) {
         let Some(entry) = self.entry(key) else { return };
-        if entry.task.is_none() {
+        if entry.task.is_none() || entry.place != Place::Held {
             return;
         }
-        entry.waits = true;
         match how {
-            Release::Again => self.queue.push_front(key),
-            Release::Later(at) => self.paused.push(Reverse((at, key))),
-            Release::Alone => self.alone.push_back(key),
+            Release::Again => {
+                entry.place = Place::Queue;
+                self.queue.push_front(key);
+            }
+            Release::Later(at) => {
+                entry.place = Place::Paused;
+                self.paused.push(Reverse((at, key)));
+                self.pausing += 1;
+            }
+            Release::Alone => {
+                entry.place = Place::Alone;
+                self.alone.push_front(key);
+            }
         }
     }
 
     fn bury_waiting(&mut self) -> Vec<Task<T>> {
         self.paused.clear();
+        self.pausing = 0;
         self.alone.clear();
         self.queue.clear();
-        self.stale = 0;
         let waiting: Vec<TaskKey> = (0u32..)
             .zip(&self.entries)
-            .filter(|(_, entry)| entry.waits && entry.task.is_some())
+            .filter(|(_, entry)| entry.place != Place::Held && entry.task.is_some())
             .map(|(index, entry)| TaskKey { index, generation: entry.generation })
             .collect();
         let mut buried: Vec<Task<T>> = waiting.into_iter().filter_map(|key| self.finish(key)).collect();
-        self.stale = 0;
         buried.sort_by_key(|task| task.number);
         buried
     }
 
     fn wake(&mut self, now: Instant) {
+        let mut woken = Vec::new();
         while let Some(Reverse((at, key))) = self.paused.peek().copied() {
             if at > now {
                 break;
             }
             self.paused.pop();
-            if self.entry(key).is_some_and(|entry| entry.task.is_some()) {
-                self.queue.push_front(key);
-            } else {
-                self.stale = self.stale.saturating_sub(1);
+            if let Some(entry) = self.entry(key)
+                && entry.place == Place::Paused
+                && entry.task.is_some()
+            {
+                entry.place = Place::Queue;
+                woken.push(key);
             }
+        }
+        self.pausing -= woken.len();
+        // The one whose pause was over first stands first.
+        for key in woken.into_iter().rev() {
+            self.queue.push_front(key);
         }
     }
 
@@ -258,11 +341,11 @@ impl<T> Store<T> for MemoryStore<T> {
     }
 
     fn waiting(&self) -> usize {
-        (self.queue.len() + self.alone.len()).saturating_sub(self.stale)
+        self.queue.live + self.alone.live
     }
 
     fn waiting_alone(&self) -> usize {
-        self.alone.len()
+        self.alone.live
     }
 
     fn len(&self) -> usize {

@@ -5,27 +5,41 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
-    Capabilities, Die, Failure, FrameError, Outgoing, ParentEvent, ParentHello, PeerError, VERSION, code,
+    Capabilities, Failure, FrameError, ParentEvent, ParentHello, PeerError, VERSION, code,
 };
 
 use super::action::{Action, Event, Ticket};
-use super::restart::{Life as PastLife, Verdict};
+use super::restart::Life as PastLife;
 use super::slot::{Due, Life, Rung, Slot};
-use super::store::{MemoryStore, NewTask, Pull, Release, Store, Task, TaskKey};
+use super::store::{MemoryStore, NewTask, Release, Store, Task, TaskKey};
 use super::{Answered, Cause, Death, Outbox, Outcome, TaskError, TaskErrorKind};
 
-/// A task may be handed out so many times more than it has lives: enough for workers that die before they begin it, and an
-/// end for a message that kills them while it is read.
+mod ending;
+mod hand_out;
+mod judge;
+
+/// A task may be handed out in vain so many times more than it has lives: enough for workers that die before they begin it,
+/// and an end for a message that kills them while it is read.
 const DELIVERIES_BEYOND_LIVES: u32 = 8;
 
-/// How long a worker that closed a pipe may take to exit by itself.
+/// How long a worker that closed a pipe or said BYE may take to exit by itself.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a worker may take to end after SIGTERM.
-const TERMINATE_GRACE: Duration = Duration::from_millis(500);
+/// The longest pause that a worker may ask for before a task is tried again: whoever waits for the answer should learn of
+/// a longer one as a failure.
+const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A worker that exits with this code says that another start would fail as well.
-const EXIT_PERMANENT: i32 = 125;
+/// A worker that says PROGRESS while it starts gets so many times the time for READY, and no more.
+const READY_TIMES_MAX: u32 = 10;
+
+/// So many requests of a worker's own are refused while it does not read, before it is ended: the refusals are kept here.
+const REFUSALS_MAX: u32 = 1_024;
+
+/// See [`REFUSALS_MAX`].
+const ASKS_UNREAD: &str = "came again and again while the refusals of earlier ones were not read";
+
+/// What "never" is for a deadline: further away than any process lives.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What a pool is made with.
 #[derive(Clone, Debug)]
@@ -126,24 +140,6 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    /// Finishes what was accepted, then ends every worker; from `deadline` on by force.
-    pub(crate) fn shutdown(&mut self, deadline: Instant, now: Instant) {
-        if matches!(self.phase, Phase::Serving) {
-            self.phase = Phase::Draining(deadline);
-            self.end_idle();
-            self.handle_time(now);
-        }
-    }
-
-    /// Ends everything now.
-    pub(crate) fn kill(&mut self) {
-        self.phase = Phase::Stopping;
-        self.answer_waiting();
-        for slot in 0..self.slots.len() {
-            self.end_by_force(slot, Cause::Stopped);
-        }
-    }
-
     // Facts.
 
     /// A worker's process exists.
@@ -155,7 +151,7 @@ impl<T: Ticket> Supervisor<T> {
         place.begin_life(hello, window);
         place.life = Life::Running;
         place.pid = pid;
-        place.deadline = Some((now + hello_timeout, Due::Hello));
+        place.deadline = Some((later(now, hello_timeout), Due::Hello));
         if killing {
             self.end_by_force(slot, Cause::Stopped);
         }
@@ -185,7 +181,7 @@ impl<T: Ticket> Supervisor<T> {
     #[inline]
     pub(crate) fn handle_frame(&mut self, slot: usize, id: u32, body: &[u8], now: Instant) {
         let Some(place) = self.slots.get_mut(slot) else { return };
-        if place.fault.as_ref().is_some_and(|fault| matches!(fault, Cause::Protocol(_))) {
+        if place.garbled {
             return;
         }
         match place.session.handle_frame(id, body) {
@@ -210,35 +206,36 @@ impl<T: Ticket> Supervisor<T> {
                 }
             }
             Ok(event) => self.handle_event(slot, event, now),
-            Err(error) => self.end_by_force(slot, Cause::Protocol(Arc::new(error))),
+            Err(error) => self.end_garbled(slot, error),
         }
     }
 
     /// A worker wrote a frame above the limit; `head` is its first bytes.
     pub(crate) fn handle_too_large(&mut self, slot: usize, id: u32, len: u32, head: &[u8], now: Instant) {
         let max_frame = self.config.max_frame;
-        let Some(place) = self.slots.get_mut(slot) else { return };
+        let Some(place) = self.slots.get_mut(slot).filter(|place| !place.garbled) else { return };
         match place.session.handle_too_large(id, head) {
             Ok(Some(key)) => {
                 place.fresh_answers += 1;
+                place.finished += 1;
                 place.alone = false;
                 let message =
                     format!("the answer's frame has {len} bytes, this pool takes {max_frame} (max_frame)");
                 self.fail(slot, key, Failure::new(code::TOO_LARGE, message), now);
             }
             Ok(None) => {}
-            Err(error) => self.end_by_force(slot, Cause::Protocol(Arc::new(error))),
+            Err(error) => self.end_garbled(slot, error),
         }
     }
 
     /// A worker's stream is not frames.
     pub(crate) fn handle_frame_error(&mut self, slot: usize, error: FrameError) {
-        self.end_by_force(slot, Cause::Protocol(Arc::new(PeerError::Frame(error))));
+        self.end_garbled(slot, PeerError::Frame(error));
     }
 
     /// A worker's output ended. It has a moment to exit by itself.
     pub(crate) fn handle_output_closed(&mut self, slot: usize, now: Instant) {
-        self.handle_pipe_closed(slot, Due::ExitOutput, now);
+        self.handle_last_words(slot, Due::ExitOutput, now);
     }
 
     /// A worker reads no more. It has a moment to exit by itself.
@@ -246,7 +243,7 @@ impl<T: Ticket> Supervisor<T> {
         if let Some(place) = self.slots.get_mut(slot) {
             place.outbox.discard();
         }
-        self.handle_pipe_closed(slot, Due::ExitInput, now);
+        self.handle_last_words(slot, Due::ExitInput, now);
     }
 
     /// A worker is reaped, and everything it had written has been handed in.
@@ -272,6 +269,7 @@ impl<T: Ticket> Supervisor<T> {
             (true, 0) => PastLife::Fruitless,
             (true, _) => PastLife::Fruitful,
         };
+        self.proven = self.proven || self.slots.iter().any(|place| place.finished > 0);
         self.judge_tasks(slot, &death);
         self.judge_slot(slot, death, life, now);
     }
@@ -279,16 +277,7 @@ impl<T: Ticket> Supervisor<T> {
     /// Time has passed.
     pub(crate) fn handle_time(&mut self, now: Instant) {
         self.store.wake(now);
-        if let Phase::Draining(deadline) = self.phase {
-            self.end_idle();
-            if deadline <= now {
-                self.phase = Phase::Stopping;
-                self.answer_waiting();
-                for slot in 0..self.slots.len() {
-                    self.terminate(slot, now);
-                }
-            }
-        }
+        self.drain(now);
         for slot in 0..self.slots.len() {
             let due = self.slots.get(slot).and_then(|place| place.deadline);
             if let Some((_, due)) = due.filter(|(at, _)| *at <= now) {
@@ -302,7 +291,8 @@ impl<T: Ticket> Supervisor<T> {
         for place in &mut self.slots {
             if place.fresh_answers > 0 {
                 let count = std::mem::take(&mut place.fresh_answers);
-                place.window.answered(count, place.session.open_count(), now);
+                let (open, limit) = (place.session.open_count(), place.session.window());
+                place.window.answered(count, open, limit, now);
             }
         }
         if self.store.waiting() > 0 {
@@ -354,7 +344,7 @@ impl<T: Ticket> Supervisor<T> {
 
     /// Whether some worker takes tasks with nothing to do.
     pub(crate) fn has_idle_worker(&self) -> bool {
-        self.slots.iter().any(|slot| slot.takes_tasks() && slot.session.open_count() == 0)
+        self.slots.iter().any(|slot| slot.credit() > 0 && slot.session.open_count() == 0)
     }
 
     /// How many workers take tasks.
@@ -400,9 +390,15 @@ impl<T: Ticket> Supervisor<T> {
         let Some(place) = self.slots.get_mut(slot) else { return };
         match event {
             ParentEvent::Hello { ready } => {
-                place.session.hello(place.outbox.append());
-                self.dirty.push(slot);
-                place.deadline = Some((now + ready_timeout, Due::Ready));
+                place.greeted = true;
+                if !place.deaf && place.life == Life::Running {
+                    place.session.hello(place.outbox.append());
+                    self.dirty.push(slot);
+                }
+                if place.is_starting() {
+                    place.deadline = Some((later(now, ready_timeout), Due::Ready));
+                    place.ready_limit = Some(later(now, ready_timeout.saturating_mul(READY_TIMES_MAX)));
+                }
                 if ready {
                     self.handle_ready(slot);
                 }
@@ -416,14 +412,12 @@ impl<T: Ticket> Supervisor<T> {
                 self.fail(slot, key, failure, now);
             }
             ParentEvent::Finished { .. } => {}
-            ParentEvent::Bye => place.deaf = true,
-            ParentEvent::Ask { id } => {
-                place.session.refuse(id, place.outbox.append());
-                self.dirty.push(slot);
-            }
-            ParentEvent::Progress { id: 0, .. } if !place.was_ready => {
-                // Signs of life before READY extend its time (SPEC 7), each by one period.
-                place.deadline = Some((now + ready_timeout, Due::Ready));
+            ParentEvent::Bye => self.handle_bye(slot, now),
+            ParentEvent::Ask { id } => self.refuse(slot, id),
+            ParentEvent::Progress { id: 0, .. } if place.is_starting() => {
+                // Signs of life before READY extend its time, each by one period, to a cap (SPEC R-33).
+                let at = later(now, ready_timeout);
+                place.deadline = Some((place.ready_limit.map_or(at, |limit| at.min(limit)), Due::Ready));
             }
             ParentEvent::Item { .. }
             | ParentEvent::Started { .. }
@@ -439,21 +433,43 @@ impl<T: Ticket> Supervisor<T> {
         self.ever_ready = true;
         let Some(place) = self.slots.get_mut(slot) else { return };
         place.was_ready = true;
-        if place.life == Life::Running {
+        if place.is_starting() {
             place.deadline = None;
         }
-        self.actions.push(Action::Notice(Event::WorkerReady { worker: slot, pid: place.pid }));
+        if place.takes_tasks() {
+            self.actions.push(Action::Notice(Event::WorkerReady { worker: slot, pid: place.pid }));
+        }
+    }
+
+    /// It ends by its own will. Nothing more is for it, and it must not linger with the tasks that it never began.
+    fn handle_bye(&mut self, slot: usize, now: Instant) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        place.outbox.discard();
+        if place.life == Life::Running {
+            self.actions.push(Action::CloseInput { slot });
+        }
+        self.handle_last_words(slot, Due::ExitBye, now);
     }
 
     /// Not a fault yet: an exit closes the pipes first. It becomes one if the grace passes.
-    fn handle_pipe_closed(&mut self, slot: usize, due: Due, now: Instant) {
+    fn handle_last_words(&mut self, slot: usize, due: Due, now: Instant) {
         let Some(place) = self.slots.get_mut(slot) else { return };
         place.deaf = true;
-        if place.life == Life::Running
-            && !matches!(place.deadline, Some((_, Due::ExitInput | Due::ExitOutput)))
-        {
+        if place.life == Life::Running && !place.must_exit() {
             place.deadline = Some((now + EXIT_GRACE, due));
         }
+    }
+
+    /// A worker asks for something. It gets a refusal, unless it does not read.
+    fn refuse(&mut self, slot: usize, id: u32) {
+        let Some(place) = self.slots.get_mut(slot).filter(|place| !place.deaf) else { return };
+        place.refusals = if place.outbox.is_full() { place.refusals + 1 } else { 0 };
+        if place.refusals > REFUSALS_MAX {
+            let request = "a request of its own".to_owned();
+            return self.end_garbled(slot, PeerError::NotAllowed { request, why: ASKS_UNREAD });
+        }
+        place.session.refuse(id, place.outbox.append());
+        self.dirty.push(slot);
     }
 
     fn handle_due(&mut self, slot: usize, due: Due, now: Instant) {
@@ -464,6 +480,7 @@ impl<T: Ticket> Supervisor<T> {
         match due {
             Due::Hello => self.end_by_force(slot, Cause::HelloTimeout(hello)),
             Due::Ready => self.end_by_force(slot, Cause::ReadyTimeout(ready)),
+            Due::ExitBye => self.end_by_force(slot, Cause::SaidBye),
             Due::ExitInput => self.end_by_force(slot, Cause::ClosedInput),
             Due::ExitOutput => self.end_by_force(slot, Cause::ClosedOutput),
             Due::Kill => self.end_by_force(slot, Cause::Stopped),
@@ -481,16 +498,24 @@ impl<T: Ticket> Supervisor<T> {
             task.lives_used += 1;
         }
         let may_go_on = task.lives_used < task.policy.attempts
-            && task.deliveries < task.policy.attempts + DELIVERIES_BEYOND_LIVES
+            && !is_delivered_enough(task)
             && !(task.policy.at_most_once && begun);
         if failure.retry && may_go_on && matches!(self.phase, Phase::Serving | Phase::Draining(_)) {
             let event = Event::TaskRetried { task: task.number, attempt: task.attempts, death: None };
             self.actions.push(Action::Notice(event));
-            let pause = Duration::from_millis(failure.after_ms.unwrap_or(0));
+            if !begun {
+                task.attempts = task.attempts.saturating_sub(1);
+            }
+            let pause = Duration::from_millis(failure.after_ms.unwrap_or(0)).min(PAUSE_MAX);
             let how = if pause.is_zero() { Release::Again } else { Release::Later(now + pause) };
             self.store.release(key, how);
             return;
         }
+        self.end_failed(slot, pid, key, failure);
+    }
+
+    /// The end of a task by a failure.
+    fn end_failed(&mut self, slot: usize, pid: u32, key: TaskKey, failure: Failure) {
         if let Some(task) = self.store.finish(key) {
             let mut error = TaskError::new(TaskErrorKind::Failed, task.number, "");
             error.attempt = task.attempts;
@@ -501,312 +526,19 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    fn hand_out(&mut self, now: Instant) {
-        let takers = self.ready_workers();
-        if takers == 0 {
-            return;
-        }
-        let count = self.slots.len();
-        let share = u32::try_from(self.store.waiting().div_ceil(takers)).unwrap_or(u32::MAX);
-        self.turn = (self.turn + 1) % count.max(1);
-        // First one task for every idle worker, then the rest in even shares: with few tasks nobody waits behind another.
-        for only_idle in [true, false] {
-            for offset in 0..count {
-                let slot = (self.turn + offset) % count;
-                let Some(place) = self.slots.get(slot) else { continue };
-                let idle = place.session.open_count() == 0;
-                let credit = place.credit();
-                let quota = match only_idle {
-                    true if idle => credit.min(1),
-                    true => 0,
-                    false => credit.min(share),
-                };
-                if quota > 0 {
-                    self.fill(slot, quota, now);
-                }
-                if self.store.waiting() == 0 {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Hands up to `quota` tasks to a worker.
-    fn fill(&mut self, slot: usize, quota: u32, now: Instant) {
-        let Some(place) = self.slots.get_mut(slot) else { return };
-        let was_idle = place.session.open_count() == 0;
-        let mut which = Pull::Ordinary;
-        if self.store.waiting_alone() > 0 && was_idle {
-            which = Pull::Alone;
-        }
-        for _ in 0..quota {
-            if place.outbox.is_full() {
-                break;
-            }
-            let Some(key) = self.store.pull(which) else { break };
-            let Some(task) = self.store.get_mut(key) else { continue };
-            if !task.ticket.is_wanted() {
-                if let Some(task) = self.store.finish(key) {
-                    let error = cancelled(&task);
-                    let bytes = task.body.len();
-                    self.actions.push(Action::Complete {
-                        ticket: task.ticket,
-                        outcome: Err(Box::new(error)),
-                        bytes,
-                    });
-                }
-                continue;
-            }
-            if !place.session.fits(task.body.len()) {
-                let len = task.body.len() + 4;
-                let max = place.session.child().max_frame;
-                let message = format!(
-                    "the task's frame has {len} bytes, the worker takes {max} (max_frame in its HELLO)"
-                );
-                self.fail(
-                    slot,
-                    key,
-                    Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) },
-                    now,
-                );
-                return;
-            }
-            let Ok(id) = place.session.begin(key) else {
-                self.store.release(key, Release::Again);
-                break;
-            };
-            task.attempts += 1;
-            task.deliveries += 1;
-            task.sent_at = Some(now);
-            task.ticket.delivered(slot, place.pid, task.attempts);
-            let outgoing = Outgoing { body: &task.body, attempt: task.attempts };
-            place.session.send(id, outgoing, place.outbox.append());
-            if which == Pull::Alone {
-                place.alone = true;
-                break;
-            }
-        }
-        place.window.sent(was_idle, now);
-        self.dirty.push(slot);
-    }
-
-    /// What becomes of the tasks that a dead worker had not answered.
-    fn judge_tasks(&mut self, slot: usize, death: &Arc<Death>) {
-        let Some(place) = self.slots.get_mut(slot) else { return };
-        let ended_with_bye = place.session.has_ended();
-        let was_alone = place.alone;
-        let exact = place.session.child().serial || was_alone;
-        let open = place.session.leases().close_all();
-        if open.is_empty() {
-            return;
-        }
-        let blame_one = exact || open.len() == 1;
-        // Back to the front of the queue, the oldest last, so that it stands first.
-        for (place_in_line, (_, key)) in open.into_iter().enumerate().rev() {
-            if matches!(self.phase, Phase::Stopping) {
-                self.end_task(key, death);
-            } else if ended_with_bye || (blame_one && place_in_line > 0) {
-                self.hand_back(key, Release::Again, death);
-            } else if blame_one {
-                self.blame(key, death);
-            } else {
-                self.suspect(key, death);
-            }
-        }
-    }
-
-    /// A task that surely never began goes back and loses nothing but a delivery.
-    fn hand_back(&mut self, key: TaskKey, how: Release, death: &Arc<Death>) {
-        let Some(task) = self.store.get_mut(key) else { return };
-        if task.deliveries >= task.policy.attempts + DELIVERIES_BEYOND_LIVES {
-            return self.end_task(key, death);
-        }
-        task.attempts = task.attempts.saturating_sub(1);
-        self.store.release(key, how);
-    }
-
-    /// A task that may have begun, or not: nobody can tell yet.
-    fn suspect(&mut self, key: TaskKey, death: &Arc<Death>) {
-        let Some(task) = self.store.get_mut(key) else { return };
-        if task.policy.at_most_once || task.deliveries >= task.policy.attempts + DELIVERIES_BEYOND_LIVES {
-            return self.end_task(key, death);
-        }
-        let event =
-            Event::TaskRetried { task: task.number, attempt: task.attempts, death: Some(Arc::clone(death)) };
-        self.actions.push(Action::Notice(event));
-        self.store.release(key, Release::Alone);
-    }
-
-    /// The task that the worker was doing when it died.
-    fn blame(&mut self, key: TaskKey, death: &Arc<Death>) {
-        let Some(task) = self.store.get_mut(key) else { return };
-        task.lives_used += 1;
-        if task.policy.at_most_once || task.lives_used >= task.policy.attempts {
-            return self.end_task(key, death);
-        }
-        let event =
-            Event::TaskRetried { task: task.number, attempt: task.attempts, death: Some(Arc::clone(death)) };
-        self.actions.push(Action::Notice(event));
-        self.store.release(key, Release::Again);
-    }
-
-    /// The end of a task by the death of its worker.
-    fn end_task(&mut self, key: TaskKey, death: &Arc<Death>) {
-        let killing = matches!(self.phase, Phase::Stopping);
-        let Some(task) = self.store.finish(key) else { return };
-        let kind = match (killing, task.policy.at_most_once) {
-            (true, _) => TaskErrorKind::Closed,
-            (false, true) => TaskErrorKind::Lost,
-            (false, false) => TaskErrorKind::Dead,
-        };
-        if kind == TaskErrorKind::Dead && self.proven {
-            // The task killed its workers, not they themselves: they are not to be given up for it.
-            if let Some(place) = self.slots.get_mut(death.worker) {
-                place.history = super::restart::RestartHistory::default();
-            }
-        }
-        let mut error = TaskError::new(kind, task.number, death.to_string());
-        error.attempt = task.attempts;
-        error.worker = Some(death.worker);
-        error.pid = death.pid;
-        error.death = Some(Arc::clone(death));
-        self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-    }
-
-    /// What becomes of the slot of a dead worker.
-    fn judge_slot(&mut self, slot: usize, death: Arc<Death>, life: PastLife, now: Instant) {
-        let waiting = self.store.waiting();
-        let Some(place) = self.slots.get_mut(slot) else { return };
-        self.proven |= place.finished > 0;
-        place.finished_ever += std::mem::take(&mut place.finished);
-        place.outbox.discard();
-        place.deadline = None;
-        let was_ending = place.life == Life::Ending;
-        place.life = Life::Vacant;
-        let restart = match self.phase {
-            Phase::Serving => true,
-            Phase::Draining(_) => waiting > 0 && !was_ending,
-            Phase::Stopping | Phase::Broken(_) => false,
-        };
-        if !restart {
-            place.life = Life::Retired;
-            return;
-        }
-        // Before anybody was ready these are no accidents: the next try would end the same.
-        let hopeless = !self.ever_ready
-            && matches!(death.cause, Cause::Spawn { .. } | Cause::HelloTimeout(_) | Cause::Protocol(_));
-        let verdict = match death.code() {
-            Some(EXIT_PERMANENT) => Verdict::GiveUp,
-            _ => place.history.ended(life, now),
-        };
-        self.actions.push(Action::Notice(Event::WorkerDied(Arc::clone(&death))));
-        match verdict {
-            Verdict::Restart(pause) if !hopeless => {
-                if pause.is_zero() {
-                    self.spawn(slot);
-                } else if let Some(place) = self.slots.get_mut(slot) {
-                    place.deadline = Some((now + pause, Due::Respawn));
-                }
-            }
-            Verdict::Restart(_) | Verdict::GiveUp => {
-                if let Some(place) = self.slots.get_mut(slot) {
-                    place.life = Life::Retired;
-                }
-                if hopeless || self.is_over() {
-                    self.break_down(death);
-                }
-            }
-        }
-    }
-
-    /// No worker is left, or none can come: every task is answered, and so will be every later one.
-    fn break_down(&mut self, death: Arc<Death>) {
-        self.phase = Phase::Broken(Arc::clone(&death));
-        for task in self.store.bury_waiting() {
-            let error = broken(task.number, &death);
-            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-        }
-        for slot in 0..self.slots.len() {
-            self.end_by_force(slot, Cause::Stopped);
-        }
-    }
-
-    /// The answer of everything that waits in a pool that is being ended.
-    fn answer_waiting(&mut self) {
-        for task in self.store.bury_waiting() {
-            self.complete(task.ticket, task.body.len(), Err(Box::new(closed(task.number))));
-        }
-    }
-
-    /// While draining: workers with nothing left to do are asked to end.
-    fn end_idle(&mut self) {
-        let Phase::Draining(deadline) = self.phase else { return };
-        let held: usize = self.slots.iter().map(|place| place.session.open_count() as usize).sum();
-        if self.store.len() > held {
-            return;
-        }
-        let tasks_left = held > 0;
-        for (slot, place) in self.slots.iter_mut().enumerate() {
-            match place.life {
-                Life::Running if place.session.open_count() == 0 => {
-                    place.session.die(&Die::default(), place.outbox.append());
-                    place.life = Life::Ending;
-                    place.deadline = Some((deadline, Due::Terminate));
-                    self.dirty.push(slot);
-                    self.actions.push(Action::CloseInput { slot });
-                }
-                Life::Vacant if !tasks_left => {
-                    place.life = Life::Retired;
-                    place.deadline = None;
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// SIGTERM, with a moment until SIGKILL.
-    fn terminate(&mut self, slot: usize, now: Instant) {
-        let Some(place) = self.slots.get_mut(slot) else { return };
-        match place.life {
-            Life::Running | Life::Ending if place.rung < Rung::Terminated => {
-                place.life = Life::Ending;
-                place.deaf = true;
-                place.rung = Rung::Terminated;
-                place.fault.get_or_insert(Cause::Stopped);
-                place.deadline = Some((now + TERMINATE_GRACE, Due::Kill));
-                self.actions.push(Action::Terminate { slot });
-            }
-            Life::Vacant => {
-                place.life = Life::Retired;
-                place.deadline = None;
-            }
-            _ => {}
-        }
-    }
-
-    /// SIGKILL. What comes next is the exit.
-    fn end_by_force(&mut self, slot: usize, cause: Cause) {
-        let Some(place) = self.slots.get_mut(slot) else { return };
-        match place.life {
-            Life::Running | Life::Ending => {
-                place.fault.get_or_insert(cause);
-                place.life = Life::Ending;
-                place.deaf = true;
-                place.rung = Rung::Killed;
-                place.deadline = None;
-                self.actions.push(Action::Kill { slot });
-            }
-            Life::Vacant => {
-                place.life = Life::Retired;
-                place.deadline = None;
-            }
-            Life::Spawning | Life::Retired => {}
-        }
-    }
-
     fn complete(&mut self, ticket: T, bytes: usize, outcome: Outcome) {
         self.actions.push(Action::Complete { ticket, outcome, bytes });
     }
+}
+
+/// Whether a task was handed out in vain so often that it is given up.
+fn is_delivered_enough<T>(task: &Task<T>) -> bool {
+    task.deliveries >= task.policy.attempts.saturating_add(DELIVERIES_BEYOND_LIVES)
+}
+
+/// `now + after`, for durations that a user may have given.
+fn later(now: Instant, after: Duration) -> Instant {
+    now.checked_add(after).unwrap_or(now + FAR)
 }
 
 fn cancelled<T>(task: &Task<T>) -> TaskError {

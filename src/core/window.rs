@@ -38,8 +38,9 @@ impl Window {
         }
     }
 
-    /// `count` answers came in together, and `open` tasks are still out.
-    pub(crate) fn answered(&mut self, count: u32, open: u32, now: Instant) {
+    /// `count` answers came in together, and `open` tasks are still out. The worker itself takes at most `limit`: growing
+    /// beyond it would only have to be unlearned when the tasks become slow.
+    pub(crate) fn answered(&mut self, count: u32, open: u32, limit: u32, now: Instant) {
         let Some(since) = self.busy_since.filter(|_| count > 0) else { return };
         let each = now.saturating_duration_since(since) / count;
         self.busy_since = (open > 0).then_some(now);
@@ -52,6 +53,6 @@ impl Window {
             u32::try_from(AHEAD.as_nanos() / each.as_nanos().max(1)).unwrap_or(u32::MAX)
         };
         // Widen by doubling at most, so that one lucky measurement hoards nothing; shrink at once to a half.
-        self.now = wanted.clamp((self.now / 2).max(1), self.now.saturating_mul(2));
+        self.now = wanted.clamp((self.now / 2).max(1), self.now.saturating_mul(2)).min(limit.max(1));
     }
 }

@@ -29,6 +29,8 @@ const UNATTENDED: usize = 64;
 /// What the handles of a pool and its threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// This process's id, asked for once.
+    parent: u32,
     gate: Gate,
     engine: Mutex<Option<Engine>>,
     waker: sys::Waker,
@@ -60,8 +62,9 @@ const BACKGROUND: u8 = 2;
 
 impl Shared {
     /// Takes an engine, and starts the background thread.
-    pub(crate) fn start(engine: Engine, bounds: Bounds) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+    pub(crate) fn start(engine: Engine, bounds: Bounds, parent: u32) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
         let shared = Arc::new(Self {
+            parent,
             gate: Gate::new(bounds),
             waker: engine.waker(),
             engine: Mutex::new(Some(engine)),
@@ -96,6 +99,11 @@ impl Shared {
     }
 
     // For handles.
+
+    /// This process's id.
+    pub(crate) fn parent(&self) -> u32 {
+        self.parent
+    }
 
     /// Lets a task in, or says why not. Never blocks. `body` is taken only on success.
     pub(crate) fn submit(

@@ -11,15 +11,11 @@ use std::collections::VecDeque;
 
 use crate::code;
 use crate::error::{ApiMisuse, PeerError};
-use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, MAX_FRAME_DEFAULT, PING_BYTES_MAX};
+use crate::limits::{OVERDRAFT_MAX, ADDRESS_MAX, HELLO_LEN_MAX, MAX_FRAME_DEFAULT, PING_BYTES_MAX};
 use crate::message::{Message, begin_frame, finish_frame, write_head};
 use crate::payload::{ChildHello, Die, Failure, Meta, ParentHello, VERSION};
 use crate::request::{Capability, IdRule, Kind, Verb};
 use crate::{Recipient, check, wire};
-
-/// Unanswered tasks a child keeps beyond its own window before it refuses more as `overloaded`: a parent may have sent them
-/// before it read of a smaller window.
-const OVERDRAFT: usize = 65_536;
 
 /// Characters kept of a code and a message when the whole failure is too large for a frame: with four bytes each they fit the
 /// smallest frame limit there is.
@@ -290,7 +286,7 @@ impl ChildSession {
         if self.open.iter().rev().take(8).any(|open| *open == id) {
             return ChildEvent::Ignored;
         }
-        let limit = (self.ours.window as usize).saturating_add(OVERDRAFT);
+        let limit = (self.ours.window as usize).saturating_add(OVERDRAFT_MAX);
         if self.open.len() >= limit {
             return self.refuse(id, code::OVERLOADED, format!("{limit} tasks wait here already"), out);
         }

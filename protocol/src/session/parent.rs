@@ -24,7 +24,7 @@ pub struct ParentSession<T> {
     window: u32,
     dying: bool,
     leases: Leases<T>,
-    /// Open ids that lost a result to the size limit. Their next final answer is the failure `too_large` (SPEC 6.5).
+    /// Open ids that lost a result to the size limit. Their next final answer is the failure `too_large` (SPEC 4).
     doomed: Vec<u32>,
 }
 

@@ -2,13 +2,21 @@
 
 // `cfg(test)` tells clippy that the functions in these modules that are no tests themselves belong to tests too.
 
-/// Both session halves against each other in every order of events, and each half against a hostile peer.
+/// The parent's half against every order of frames from a child that keeps no rules.
 #[cfg(test)]
-mod sessions;
+mod hostile;
 
 /// Properties over random input: chunking, round trips, memory, and that nothing panics.
 #[cfg(test)]
 mod properties;
+
+/// Single rules of a session, one half at a time.
+#[cfg(test)]
+mod rules;
+
+/// Both session halves against each other in every order of events.
+#[cfg(test)]
+mod sessions;
 
 /// Every test vector of `vectors/frames.jsonl` behaves as it says.
 #[cfg(test)]

@@ -6,6 +6,8 @@ use stokehold_protocol::{
     Meta, ParentEvent, ParentHello, ParentSession, Recipient, Splitter, check, check_user_name, limits,
 };
 
+use crate::sessions::{body, parent_hello};
+
 /// What came out of a splitter, owned.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
@@ -317,20 +319,4 @@ proptest! {
         }
         prop_assert_eq!(splitter.finish(), Ok(()));
     }
-}
-
-fn parent_hello() -> ParentHello {
-    ParentHello {
-        version: 1,
-        pid: 7,
-        parent: 3,
-        capabilities: Default::default(),
-        max_frame: limits::MAX_FRAME_DEFAULT,
-    }
-}
-
-fn body(request: &str, data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    Message { request, sender: 7, recipient: Recipient::Anyone, data }.encode_frame(0, &mut out);
-    out.split_off(limits::FRAME_HEADER_BYTES)
 }

@@ -1,5 +1,4 @@
-//! The two session halves run against each other in every order of events up to a depth, and each half alone against every
-//! order of frames from a peer that keeps no rules.
+//! The two session halves run against each other in every order of events up to a depth.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +9,7 @@ use stokehold_protocol::{
 
 /// How many events in a row. Every order of that many is covered: equal states are explored once and counted as often as
 /// there are ways to reach them.
-const DEPTH: usize = 10;
+const DEPTH: usize = 9;
 
 /// Tasks that exist at most, so that the exploration ends.
 const TASKS_MAX: u32 = 3;
@@ -422,14 +421,14 @@ fn explore(world: World) -> (usize, u128) {
 fn well_behaved_halves_survive_every_order_of_events() {
     let (states, orders) = explore(World::new(false));
     println!("HELLO, then READY: {states} states, {orders} orders of up to {DEPTH} events");
-    assert!(states > 20_000 && orders > 2_000_000, "{states} states, {orders} orders");
+    assert!(states > 20_000 && orders > 1_000_000, "{states} states, {orders} orders");
 }
 
 #[test]
 fn well_behaved_halves_survive_every_order_of_events_with_ready_in_hello() {
     let (states, orders) = explore(World::new(true));
     println!("READY in HELLO: {states} states, {orders} orders of up to {DEPTH} events");
-    assert!(states > 20_000 && orders > 2_000_000, "{states} states, {orders} orders");
+    assert!(states > 20_000 && orders > 1_000_000, "{states} states, {orders} orders");
 }
 
 #[test]
@@ -474,207 +473,8 @@ fn what_a_child_has_not_answered_at_bye_comes_back() {
     assert_eq!((world.begun, world.answered, world.returned), (1, 0, 1));
 }
 
-/// Frames legal and illegal, with the ids that the first tasks get.
-fn childs_frames() -> Vec<(u32, Vec<u8>)> {
-    let hello = b"\x82\xa1v\x01\xa6window\x02";
-    vec![
-        (0, body("HELLO", hello)),
-        (0, body("HELLO", b"\x81\xa5ready\xc3")),
-        (0, body("HELLO", b"\x83\xa1v\x01\xa6window\x02\xa5ready\xc3")),
-        (0, body("READY", b"\xc0")),
-        (0, body("CREDIT", b"\x81\xa6window\x00")),
-        (1, body("FINISHED", b"\xc0")),
-        (2, body("FINISHED", b"\xc1")),
-        (0, body("FINISHED", b"\xc0")),
-        (1, body("FAILED", b"\xa4oops")),
-        (0, body("FAILED", b"\x80")),
-        (2, body("ITEM", b"\x01")),
-        (1, body("PROGRESS", b"\x01")),
-        (9, body("STARTED", b"\xc0")),
-        (5, body("DO", b"\xc0")),
-        (0, body("BYE", b"\xc0")),
-        (1, body("DIE", b"\xc0")),
-        (0, body("FUTURE", b"\xc0")),
-        (1, b"\x93\x01\x02\x03".to_vec()),
-        (3, Vec::new()),
-    ]
-}
-
-#[derive(Clone)]
-struct Hostile {
-    parent: ParentSession<u32>,
-    begun: u32,
-    answered: u32,
-    ended: bool,
-}
-
-impl Hostile {
-    /// Takes a frame as it is, or only its head, as of a frame that was too large.
-    fn take(&mut self, id: u32, body: &[u8], too_large: bool) {
-        let answered = if too_large {
-            self.parent.handle_too_large(id, body).ok().flatten()
-        } else {
-            match self.parent.handle_frame(id, body) {
-                Ok(ParentEvent::Finished { ticket, .. } | ParentEvent::Failed { ticket, .. }) => Some(ticket),
-                Ok(ParentEvent::Bye) => {
-                    self.ended = true;
-                    None
-                }
-                _ => None,
-            }
-        };
-        if let Some(ticket) = answered {
-            assert!(!self.ended, "nothing is answered after BYE");
-            assert_eq!(self.answered & (1 << ticket), 0, "task {ticket} is answered once");
-            self.answered |= 1 << ticket;
-        }
-        while let Ok(id) = self.parent.begin(self.begun) {
-            assert!(id != 0 && !self.ended);
-            self.begun += 1;
-        }
-        assert_eq!(self.begun, self.answered.count_ones() + self.parent.open_count());
-    }
-}
-
-fn every_order(hostile: &Hostile, frames: &[(u32, Vec<u8>)], depth: usize, orders: &mut u64) {
-    for (id, body) in frames {
-        for too_large in [false, true] {
-            let mut next = hostile.clone();
-            next.take(*id, body, too_large);
-            *orders += 1;
-            if depth > 1 {
-                every_order(&next, frames, depth - 1, orders);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_childs_frames_in_any_order_never_answer_twice_or_panic() {
-    let start = Hostile { parent: ParentSession::new(parent_hello()), begun: 0, answered: 0, ended: false };
-    let mut greeted = start.clone();
-    greeted.take(0, &body("HELLO", b"\x83\xa1v\x01\xa6window\x02\xa5ready\xc3"), false);
-    let mut orders = 0;
-    // From the very beginning, and with two tasks open; each frame whole, and as the head of one that was too large.
-    every_order(&start, &childs_frames(), 3, &mut orders);
-    every_order(&greeted, &childs_frames(), 3, &mut orders);
-    let whole: Vec<(u32, Vec<u8>)> = childs_frames().into_iter().step_by(2).collect();
-    every_order(&greeted, &whole, 4, &mut orders);
-    println!("{orders} orders of a child's frames");
-    assert!(orders > 200_000, "{orders}");
-}
-
-#[test]
-fn every_order_of_six_frames_with_tasks_open_is_survived() {
-    let frames: Vec<(u32, Vec<u8>)> =
-        childs_frames().into_iter().filter(|(_, body)| body.len() > 4).collect();
-    let mut start =
-        Hostile { parent: ParentSession::new(parent_hello()), begun: 0, answered: 0, ended: false };
-    start.take(0, &body("HELLO", b"\x83\xa1v\x01\xa6window\x02\xa5ready\xc3"), false);
-    let mut orders = 0_u64;
-    let mut stack = vec![(start, 0)];
-    while let Some((hostile, depth)) = stack.pop() {
-        for (id, body) in frames.iter().skip(3).step_by(2) {
-            let mut next = hostile.clone();
-            next.take(*id, body, false);
-            orders += 1;
-            if depth < 5 {
-                stack.push((next, depth + 1));
-            }
-        }
-    }
-    println!("{orders} orders of up to six frames");
-    assert!(orders > 100_000, "{orders}");
-}
-
-#[test]
-fn a_lost_result_dooms_its_task_and_only_that() {
-    let mut session: ParentSession<u32> = ParentSession::new(parent_hello());
-    session.handle_frame(0, &body("HELLO", b"\x83\xa1v\x01\xa6window\x02\xa5ready\xc3")).unwrap();
-    let (first, second) = (session.begin(10).unwrap(), session.begin(20).unwrap());
-    let item = body("ITEM", b"\x01");
-    assert_eq!(session.handle_too_large(first, &item), Ok(None));
-    assert!(matches!(session.handle_frame(first, &item), Ok(ParentEvent::Ignored)));
-    assert!(matches!(session.handle_frame(second, &item), Ok(ParentEvent::Item { .. })));
-    let finished = body("FINISHED", b"\xc0");
-    assert!(matches!(session.handle_frame(second, &finished), Ok(ParentEvent::Finished { ticket: 20, .. })));
-    let event = session.handle_frame(first, &finished).unwrap();
-    let ParentEvent::Failed { ticket: 10, failure } = event else { panic!("{event:?}") };
-    assert_eq!(failure.code, stokehold_protocol::code::TOO_LARGE);
-}
-
-#[test]
-fn a_final_answer_too_large_ends_its_task() {
-    let mut session: ParentSession<u32> = ParentSession::new(parent_hello());
-    session.handle_frame(0, &body("HELLO", b"\x82\xa1v\x01\xa5ready\xc3")).unwrap();
-    let id = session.begin(10).unwrap();
-    assert_eq!(session.handle_too_large(id, &body("LOG", b"\x80")), Ok(None));
-    assert_eq!(session.handle_too_large(id, &body("FINISHED", b"\xc0")), Ok(Some(10)));
-    assert!(session.handle_too_large(id, &body("FINISHED", b"\xc0")).is_err(), "answered before");
-    assert!(session.handle_too_large(id, b"\x93").is_err(), "no head");
-}
-
-#[test]
-fn answers_above_the_parents_limit_become_failures_that_fit() {
-    let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
-    let mut out = Vec::new();
-    child.hello(&mut out).unwrap();
-    child
-        .handle_frame(0, &body("HELLO", b"\x82\xa1v\x01\xa9max_frame\xce\x00\x01\x00\x00"), &mut out)
-        .unwrap();
-    for id in 1..=3 {
-        child.handle_frame(id, &body("DO", b"\xc0"), &mut out).unwrap();
-    }
-    assert!(child.item(1, &[0xc0; 70_000], &mut out).is_err());
-    out.clear();
-    child.finished(1, &mut out, |out| wire::write_bin(out, &[0; 70_000])).unwrap();
-    assert_eq!(failure(&out).code, stokehold_protocol::code::TOO_LARGE);
-    out.clear();
-    let long = Failure { trace: Some("é".repeat(60_000)), ..Failure::new("a.b", "é".repeat(60_000)) };
-    child.failed(2, &long, &mut out).unwrap();
-    assert!(out.len() <= limits::MAX_FRAME_FLOOR as usize);
-    assert_eq!(failure(&out).code, "a.b");
-    assert!(failure(&out).message.starts_with("éé"));
-}
-
-#[test]
-fn a_hello_above_its_limit_is_refused_before_it_is_sent() {
-    let hello = ChildHello { sdk: "x".repeat(70_000), ..ChildHello::default() };
-    let mut child = ChildSession::new(hello, 7);
-    let mut out = Vec::new();
-    assert!(child.hello(&mut out).is_err());
-    assert!(out.is_empty());
-}
-
-#[test]
-fn meta_is_forgotten_unless_the_next_frame_has_its_id() {
-    let capabilities = Capabilities::NONE.with(Capability::Meta);
-    let mut child = ChildSession::new(ChildHello { ready: true, capabilities, ..ChildHello::default() }, 7);
-    let mut out = Vec::new();
-    child.hello(&mut out).unwrap();
-    let meta = body("META", b"\x81\xa7attempt\x02");
-    let task = body("DO", b"\xc0");
-    for (between, expected) in
-        [(None, Some(2)), (Some(b"\x93".to_vec()), None), (Some(body("PING", b"\xc0")), None)]
-    {
-        child.handle_frame(5, &meta, &mut out).unwrap();
-        if let Some(between) = between {
-            child.handle_frame(0, &between, &mut out).unwrap();
-        }
-        let event = child.handle_frame(5, &task, &mut out).unwrap();
-        let ChildEvent::Task { meta, .. } = event else { panic!("{event:?}") };
-        assert_eq!(meta.attempt, expected);
-        child.finished(5, &mut out, wire::write_nil).unwrap();
-    }
-}
-
-fn failure(frame: &[u8]) -> Failure {
-    let message = Message::decode(&frame[limits::FRAME_HEADER_BYTES..]).unwrap();
-    assert_eq!(message.request, "FAILED");
-    Failure::decode(message.data)
-}
-
-fn parent_hello() -> ParentHello {
+/// What the parent says of itself in these tests.
+pub(crate) fn parent_hello() -> ParentHello {
     ParentHello {
         version: 1,
         pid: 7,
@@ -684,7 +484,8 @@ fn parent_hello() -> ParentHello {
     }
 }
 
-fn body(request: &str, data: &[u8]) -> Vec<u8> {
+/// The body of a frame.
+pub(crate) fn body(request: &str, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Message { request, sender: 7, recipient: Recipient::Anyone, data }.encode_frame(0, &mut out);
     out.split_off(limits::FRAME_HEADER_BYTES)

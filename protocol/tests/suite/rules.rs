@@ -1,0 +1,118 @@
+//! Single rules of a session, one half at a time.
+
+use stokehold_protocol::{
+    Capabilities, Capability, ChildEvent, ChildHello, ChildSession, Failure, Message, ParentEvent,
+    ParentSession, limits, wire,
+};
+
+use crate::sessions::{body, parent_hello};
+
+#[test]
+fn the_window_bounds_what_is_begun_and_credit_moves_it() {
+    let mut session: ParentSession<u32> = ParentSession::new(parent_hello());
+    let mut fill = |frame: Vec<u8>| {
+        session.handle_frame(0, &frame).unwrap();
+        while session.begin(0).is_ok() {}
+        session.open_count()
+    };
+    assert_eq!(fill(body("HELLO", b"\x82\xa1v\x01\xa6window\x03")), 0, "nothing before READY");
+    assert_eq!(fill(body("READY", b"\xc0")), 3);
+    assert_eq!(fill(body("CREDIT", b"\x81\xa6window\x05")), 5);
+    assert_eq!(
+        fill(body("CREDIT", b"\x81\xa6window\x02")),
+        5,
+        "what is in flight beyond a smaller window stays"
+    );
+    session.handle_frame(1, &body("FINISHED", b"\xc0")).unwrap();
+    assert!(session.begin(0).is_err(), "four are more than two");
+    session.handle_frame(0, &body("CREDIT", b"\x81\xa6window\xce\xff\xff\xff\xff")).unwrap();
+    assert_eq!(session.window(), limits::WINDOW_MAX);
+    assert_eq!(session.leases().close_all().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_lost_result_dooms_its_task_and_only_that() {
+    let mut session: ParentSession<u32> = ParentSession::new(parent_hello());
+    session.handle_frame(0, &body("HELLO", b"\x83\xa1v\x01\xa6window\x02\xa5ready\xc3")).unwrap();
+    let (first, second) = (session.begin(10).unwrap(), session.begin(20).unwrap());
+    let item = body("ITEM", b"\x01");
+    assert_eq!(session.handle_too_large(first, &item), Ok(None));
+    assert!(matches!(session.handle_frame(first, &item), Ok(ParentEvent::Ignored)));
+    assert!(matches!(session.handle_frame(second, &item), Ok(ParentEvent::Item { .. })));
+    let finished = body("FINISHED", b"\xc0");
+    assert!(matches!(session.handle_frame(second, &finished), Ok(ParentEvent::Finished { ticket: 20, .. })));
+    let event = session.handle_frame(first, &finished).unwrap();
+    let ParentEvent::Failed { ticket: 10, failure } = event else { panic!("{event:?}") };
+    assert_eq!(failure.code, stokehold_protocol::code::TOO_LARGE);
+}
+
+#[test]
+fn a_final_answer_too_large_ends_its_task() {
+    let mut session: ParentSession<u32> = ParentSession::new(parent_hello());
+    session.handle_frame(0, &body("HELLO", b"\x82\xa1v\x01\xa5ready\xc3")).unwrap();
+    let id = session.begin(10).unwrap();
+    assert_eq!(session.handle_too_large(id, &body("LOG", b"\x80")), Ok(None));
+    assert_eq!(session.handle_too_large(id, &body("FINISHED", b"\xc0")), Ok(Some(10)));
+    assert!(session.handle_too_large(id, &body("FINISHED", b"\xc0")).is_err(), "answered before");
+    assert!(session.handle_too_large(id, b"\x93").is_err(), "no head");
+}
+
+#[test]
+fn answers_above_the_parents_limit_become_failures_that_fit() {
+    let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
+    let mut out = Vec::new();
+    child.hello(&mut out).unwrap();
+    child
+        .handle_frame(0, &body("HELLO", b"\x82\xa1v\x01\xa9max_frame\xce\x00\x01\x00\x00"), &mut out)
+        .unwrap();
+    for id in 1..=3 {
+        child.handle_frame(id, &body("DO", b"\xc0"), &mut out).unwrap();
+    }
+    assert!(child.item(1, &[0xc0; 70_000], &mut out).is_err());
+    out.clear();
+    child.finished(1, &mut out, |out| wire::write_bin(out, &[0; 70_000])).unwrap();
+    assert_eq!(failure(&out).code, stokehold_protocol::code::TOO_LARGE);
+    out.clear();
+    let long = Failure { trace: Some("é".repeat(60_000)), ..Failure::new("a.b", "é".repeat(60_000)) };
+    child.failed(2, &long, &mut out).unwrap();
+    assert!(out.len() <= limits::MAX_FRAME_FLOOR as usize);
+    assert_eq!(failure(&out).code, "a.b");
+    assert!(failure(&out).message.starts_with("éé"));
+}
+
+#[test]
+fn a_hello_above_its_limit_is_refused_before_it_is_sent() {
+    let hello = ChildHello { sdk: "x".repeat(70_000), ..ChildHello::default() };
+    let mut child = ChildSession::new(hello, 7);
+    let mut out = Vec::new();
+    assert!(child.hello(&mut out).is_err());
+    assert!(out.is_empty());
+}
+
+#[test]
+fn meta_is_forgotten_unless_the_next_frame_has_its_id() {
+    let capabilities = Capabilities::NONE.with(Capability::Meta);
+    let mut child = ChildSession::new(ChildHello { ready: true, capabilities, ..ChildHello::default() }, 7);
+    let mut out = Vec::new();
+    child.hello(&mut out).unwrap();
+    let meta = body("META", b"\x81\xa7attempt\x02");
+    let task = body("DO", b"\xc0");
+    for (between, expected) in
+        [(None, Some(2)), (Some(b"\x93".to_vec()), None), (Some(body("PING", b"\xc0")), None)]
+    {
+        child.handle_frame(5, &meta, &mut out).unwrap();
+        if let Some(between) = between {
+            child.handle_frame(0, &between, &mut out).unwrap();
+        }
+        let event = child.handle_frame(5, &task, &mut out).unwrap();
+        let ChildEvent::Task { meta, .. } = event else { panic!("{event:?}") };
+        assert_eq!(meta.attempt, expected);
+        child.finished(5, &mut out, wire::write_nil).unwrap();
+    }
+}
+
+fn failure(frame: &[u8]) -> Failure {
+    let message = Message::decode(&frame[limits::FRAME_HEADER_BYTES..]).unwrap();
+    assert_eq!(message.request, "FAILED");
+    Failure::decode(message.data)
+}

@@ -1,0 +1,128 @@
+//! Who gets which task: idle workers first, then even shares; suspects alone.
+
+use std::time::Instant;
+
+use stokehold_protocol::{Failure, Outgoing, code};
+
+use super::super::TaskKey;
+use super::super::action::{Action, Ticket};
+use super::super::store::{Pull, Release, Store};
+use super::{Supervisor, cancelled};
+
+/// What became of a task that was taken from the queue for a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Handed {
+    /// It is with the worker.
+    Sent,
+    /// It is answered: nobody wants it, or the worker cannot take it.
+    Answered,
+    /// It is back in the queue: the worker takes no more.
+    Refused,
+}
+
+impl<T: Ticket> Supervisor<T> {
+    pub(super) fn hand_out(&mut self, now: Instant) {
+        let takers = self.ready_workers();
+        if takers == 0 {
+            return;
+        }
+        let count = self.slots.len();
+        let share = u32::try_from(self.store.waiting().div_ceil(takers)).unwrap_or(u32::MAX);
+        self.turn = (self.turn + 1) % count.max(1);
+        // First one task for every idle worker, then the rest in even shares: with few tasks nobody waits behind another.
+        for only_idle in [true, false] {
+            // While suspects wait, nobody's window is filled: every worker becomes idle soon, and takes one.
+            if !only_idle && self.store.waiting_alone() > 0 {
+                return;
+            }
+            for offset in 0..count {
+                let slot = (self.turn + offset) % count;
+                let Some(place) = self.slots.get(slot) else { continue };
+                let idle = place.session.open_count() == 0;
+                let credit = place.credit();
+                let quota = match only_idle {
+                    true if idle => credit.min(1),
+                    true => 0,
+                    false => credit.min(share),
+                };
+                if quota > 0 {
+                    self.fill(slot, quota, now);
+                }
+                if self.store.waiting() == 0 {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Hands up to `quota` tasks to a worker, or one that must run alone.
+    fn fill(&mut self, slot: usize, quota: u32, now: Instant) {
+        let was_idle = self.slots.get(slot).is_some_and(|place| place.session.open_count() == 0);
+        let mut sent = 0;
+        if was_idle {
+            sent = self.give(slot, Pull::Alone, 1, now);
+            if let Some(place) = self.slots.get_mut(slot) {
+                place.alone = sent > 0;
+            }
+        }
+        if sent == 0 {
+            sent = self.give(slot, Pull::Ordinary, quota, now);
+        }
+        if sent > 0
+            && let Some(place) = self.slots.get_mut(slot)
+        {
+            place.window.sent(was_idle, now);
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Hands tasks of one kind to a worker until it has `quota` of them, and tells how many it got.
+    fn give(&mut self, slot: usize, which: Pull, quota: u32, now: Instant) -> u32 {
+        let mut sent = 0;
+        while sent < quota && self.slots.get(slot).is_some_and(|place| !place.outbox.is_full()) {
+            let Some(key) = self.store.pull(which) else { break };
+            match self.hand(slot, key, now) {
+                Handed::Sent => sent += 1,
+                Handed::Answered => {}
+                Handed::Refused => {
+                    let how = if which == Pull::Alone { Release::Alone } else { Release::Again };
+                    self.store.release(key, how);
+                    break;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Hands one task to a worker.
+    #[inline]
+    fn hand(&mut self, slot: usize, key: TaskKey, now: Instant) -> Handed {
+        let Some(place) = self.slots.get_mut(slot) else { return Handed::Refused };
+        let Some(task) = self.store.get_mut(key) else { return Handed::Answered };
+        if !task.ticket.is_wanted() {
+            if let Some(task) = self.store.finish(key) {
+                let error = cancelled(&task);
+                let bytes = task.body.len();
+                self.actions.push(Action::Complete { ticket: task.ticket, outcome: Err(Box::new(error)), bytes });
+            }
+            return Handed::Answered;
+        }
+        if !place.session.fits(task.body.len()) {
+            let len = task.body.len() + 4;
+            let max = place.session.child().max_frame;
+            let message = format!("the task's frame has {len} bytes, the worker takes {max} (max_frame in its HELLO)");
+            let failure = Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) };
+            let pid = place.pid;
+            self.end_failed(slot, pid, key, failure);
+            return Handed::Answered;
+        }
+        let Ok(id) = place.session.begin(key) else { return Handed::Refused };
+        task.attempts = task.attempts.saturating_add(1);
+        task.deliveries = task.deliveries.saturating_add(1);
+        task.sent_at = Some(now);
+        task.ticket.delivered(slot, place.pid, task.attempts);
+        let outgoing = Outgoing { body: &task.body, attempt: task.attempts };
+        place.session.send(id, outgoing, place.outbox.append());
+        Handed::Sent
+    }
+}

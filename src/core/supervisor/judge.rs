@@ -1,0 +1,161 @@
+//! What a death means: for the tasks that the worker held, and for its place.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::action::{Action, Event, Ticket};
+use super::super::restart::{Life as PastLife, RestartHistory, Verdict};
+use super::super::slot::{Due, Life};
+use super::super::store::{Release, Store};
+use super::super::{Cause, Death, TaskError, TaskErrorKind, TaskKey};
+use super::{Phase, Supervisor, broken, is_delivered_enough};
+
+/// A worker that exits with this code says that another start would fail as well.
+const EXIT_PERMANENT: i32 = 125;
+
+/// What a worker was doing with a task when it died.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Guilt {
+    /// It was running this one.
+    Certain,
+    /// It surely had not begun it. `in_vain` if no task came further by the worker's life or death.
+    None { in_vain: bool },
+    /// It was running this one, or not, or several.
+    Possible,
+}
+
+impl<T: Ticket> Supervisor<T> {
+    /// What becomes of the tasks that a dead worker had not answered.
+    pub(super) fn judge_tasks(&mut self, slot: usize, death: &Arc<Death>) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        let ended_with_bye = place.session.has_ended();
+        let serial = place.session.child().serial;
+        let fruitful = place.finished > 0;
+        let exact = serial || place.alone;
+        let open = place.session.leases().close_all();
+        let blame_one = exact || open.len() == 1;
+        // Back to the front of the queue, the oldest last, so that it stands first.
+        for (place_in_line, (_, key)) in open.into_iter().enumerate().rev() {
+            let guilt = match (ended_with_bye, blame_one) {
+                (true, _) => Guilt::None { in_vain: !fruitful },
+                (false, true) if place_in_line == 0 => Guilt::Certain,
+                (false, true) => Guilt::None { in_vain: false },
+                (false, false) => Guilt::Possible,
+            };
+            self.judge_task(key, guilt, serial, death);
+        }
+    }
+
+    /// Back into the queue, or the end.
+    fn judge_task(&mut self, key: TaskKey, guilt: Guilt, serial: bool, death: &Arc<Death>) {
+        if matches!(self.phase, Phase::Stopping | Phase::Broken(_)) {
+            return self.end_stopped(key, death);
+        }
+        let Some(task) = self.store.get_mut(key) else { return };
+        let mut event = Some(Event::TaskRetried {
+            task: task.number,
+            attempt: task.attempts,
+            death: Some(Arc::clone(death)),
+        });
+        let how = match guilt {
+            Guilt::None { in_vain } => {
+                if in_vain && is_delivered_enough(task) {
+                    return self.end_task(key, TaskErrorKind::Dead, death);
+                }
+                // It loses nothing: not a life, and not one of its deliveries either, since it stood behind something that
+                // made way. A queue behind ten deadly tasks must not be counted out.
+                task.attempts = task.attempts.saturating_sub(1);
+                task.deliveries = task.deliveries.saturating_sub(u32::from(!in_vain));
+                event = None;
+                Release::Again
+            }
+            Guilt::Certain | Guilt::Possible if task.policy.at_most_once => {
+                return self.end_task(key, TaskErrorKind::Lost, death);
+            }
+            Guilt::Possible if is_delivered_enough(task) => return self.end_task(key, TaskErrorKind::Dead, death),
+            Guilt::Possible => Release::Alone,
+            Guilt::Certain => {
+                task.lives_used += 1;
+                if task.lives_used >= task.policy.attempts {
+                    return self.end_task(key, TaskErrorKind::Dead, death);
+                }
+                // Once alone, always alone: in company it would make suspects of its neighbours again.
+                if serial { Release::Again } else { Release::Alone }
+            }
+        };
+        self.actions.extend(event.map(Action::Notice));
+        self.store.release(key, how);
+    }
+
+    /// The end of a task by the death of its worker.
+    fn end_task(&mut self, key: TaskKey, kind: TaskErrorKind, death: &Arc<Death>) {
+        if kind == TaskErrorKind::Dead && self.proven {
+            // The task killed its workers, not they themselves: they are not to be given up for it.
+            if let Some(place) = self.slots.get_mut(death.worker) {
+                place.history = RestartHistory::default();
+            }
+        }
+        let Some(task) = self.store.finish(key) else { return };
+        let mut error = TaskError::new(kind, task.number, death.to_string());
+        error.attempt = task.attempts;
+        error.worker = Some(death.worker);
+        error.pid = death.pid;
+        error.death = Some(Arc::clone(death));
+        self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
+    }
+
+    /// The end of a task that a worker held when the pool was ended.
+    fn end_stopped(&mut self, key: TaskKey, death: &Arc<Death>) {
+        let Phase::Broken(first) = &self.phase else { return self.end_task(key, TaskErrorKind::Closed, death) };
+        let first = Arc::clone(first);
+        if let Some(task) = self.store.finish(key) {
+            let mut error = broken(task.number, &first);
+            error.attempt = task.attempts;
+            error.worker = Some(death.worker);
+            error.pid = death.pid;
+            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
+        }
+    }
+
+    /// What becomes of the slot of a dead worker.
+    pub(super) fn judge_slot(&mut self, slot: usize, death: Arc<Death>, life: PastLife, now: Instant) {
+        let unheld = self.unheld();
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        place.finished_ever += std::mem::take(&mut place.finished);
+        place.outbox.discard();
+        place.deadline = None;
+        let was_asked = place.life == Life::Ending && matches!(death.cause, Cause::Exited);
+        if !was_asked && !matches!(death.cause, Cause::Stopped) {
+            self.actions.push(Action::Notice(Event::WorkerDied(Arc::clone(&death))));
+        }
+        // While draining, tasks that nobody holds need somebody, were it one that had been told to go.
+        let restart = match self.phase {
+            Phase::Serving => true,
+            Phase::Draining(_) => unheld > 0,
+            Phase::Stopping | Phase::Broken(_) => false,
+        };
+        if !restart {
+            place.life = Life::Retired;
+            return;
+        }
+        place.life = Life::Vacant;
+        // Before anybody was ready these are no accidents: the next try would end the same.
+        let hopeless =
+            !self.ever_ready && matches!(death.cause, Cause::Spawn { .. } | Cause::HelloTimeout(_) | Cause::Protocol(_));
+        let verdict = match death.code() {
+            _ if hopeless => Verdict::GiveUp,
+            Some(EXIT_PERMANENT) => Verdict::GiveUp,
+            _ => place.history.ended(life, now),
+        };
+        match verdict {
+            Verdict::Restart(pause) if pause.is_zero() => self.spawn(slot),
+            Verdict::Restart(pause) => place.deadline = Some((now + pause, Due::Respawn)),
+            Verdict::GiveUp => {
+                place.life = Life::Retired;
+                if hopeless || self.is_over() {
+                    self.break_down(death);
+                }
+            }
+        }
+    }
+}

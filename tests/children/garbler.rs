@@ -1,0 +1,28 @@
+//! Writes something that is no frame after as many good answers as its argument says: a print in a rare branch, or memory
+//! gone bad. A replacement is honest.
+
+use stokehold_tests::{Wire, first_time};
+
+fn main() -> std::io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let good: usize = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+    let garbage: Vec<u8> = match arguments.next().as_deref() {
+        Some("text") => b"warning: rare branch taken\n".to_vec(),
+        Some("message") => Wire::frame(7, "FINISHED", b"")[..12].to_vec(),
+        _ => vec![0xde, 0xad, 0xbe, 0xef, 0x00, 0x01, 0x02, 0x03],
+    };
+    let mut wire = Wire::greet(64)?;
+    if good == 0 {
+        wire.write(&garbage)?;
+    }
+    let mut answered = 0;
+    while let Some((id, data)) = wire.next_task()? {
+        if good > 0 && answered == good && first_time("garbage")? {
+            wire.write(&garbage)?;
+            continue;
+        }
+        wire.answer(id, &data)?;
+        answered += 1;
+    }
+    Ok(())
+}

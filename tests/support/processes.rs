@@ -1,0 +1,88 @@
+//! What /proc tells about processes, and SIGKILL. Reads only, apart from the signal.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The live processes whose environment says `name=value`. Zombies have no environment any more.
+pub fn marked(name: &str, value: &Path) -> Vec<u32> {
+    let mut wanted = name.as_bytes().to_vec();
+    wanted.push(b'=');
+    wanted.extend_from_slice(value.as_os_str().as_encoded_bytes());
+    let has_mark = |pid: &u32| {
+        // A process that ends meanwhile is not there.
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted) && is_alive(*pid)
+    };
+    all().into_iter().filter(has_mark).collect()
+}
+
+/// The children of a process, zombies too.
+pub fn children_of(parent: u32) -> Vec<u32> {
+    let is_child = |pid: &u32| stat(*pid).is_some_and(|(_, of)| of == parent);
+    all().into_iter().filter(is_child).collect()
+}
+
+/// Whether a process is there and no zombie.
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
+}
+
+/// Sends SIGKILL. Nothing happens if there is no such process.
+pub fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// How many descriptors this process has open.
+pub fn descriptor_count() -> usize {
+    entries("/proc/self/fd")
+}
+
+/// How many threads this process has.
+pub fn thread_count() -> usize {
+    entries("/proc/self/task")
+}
+
+/// How often the threads of a process were taken off a processor, all together. A thread cannot make a system call without
+/// coming onto one, so while this number stands still nothing is called.
+pub fn context_switches(pid: u32) -> u64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    let of_thread = |path: &Path| -> u64 {
+        let status = fs::read_to_string(path.join("status")).unwrap_or_default();
+        let counts = status.lines().filter_map(|line| {
+            let (name, count) = line.split_once(':')?;
+            name.ends_with("ctxt_switches").then(|| count.trim().parse::<u64>().ok())?
+        });
+        counts.sum()
+    };
+    threads.flatten().map(|thread| of_thread(&thread.path())).sum()
+}
+
+/// The most memory that this process ever had resident, in bytes.
+pub fn peak_memory_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or(u64::MAX / 1024) * 1024
+}
+
+fn all() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn entries(directory: &str) -> usize {
+    fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+/// State and parent of a process. The name in between may have anything in it, so the last bracket counts.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.next()?.parse().ok()?))
+}
