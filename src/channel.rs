@@ -138,9 +138,13 @@ impl Flow {
 
     fn is_over(&self, waker: Option<&Waker>) -> bool {
         self.check_or_wait(waker, || {
-            self.input_ended.load(Ordering::SeqCst)
-                && self.sent.load(Ordering::SeqCst) == self.received.load(Ordering::SeqCst)
+            self.input_ended.load(Ordering::SeqCst) && self.is_even()
         })
+    }
+
+    /// Whether every job that was sent was received as a result.
+    fn is_even(&self) -> bool {
+        self.sent.load(Ordering::SeqCst) == self.received.load(Ordering::SeqCst)
     }
 
     /// Whether `check` holds; if not, `waker` is woken when it may.
@@ -299,18 +303,17 @@ pub struct Results<R> {
 }
 
 impl<R> Results<R> {
-    /// The next result with where it came from. Blocks until it is there; `None` when the sender is gone and everything was
-    /// received.
+    /// The next result with where it came from. Blocks until it is there; `None` when everything was received and nothing more
+    /// can come, because the sender is gone or the pool takes no more.
     pub fn recv(&mut self) -> Option<Completed<R>> {
         loop {
             if let Some(completed) = self.try_recv() {
                 return Some(completed);
             }
-            if self.flow.is_over(None) {
+            if self.is_over(None) {
                 return None;
             }
-            let (lane, flow) = (Arc::clone(&self.lane), Arc::clone(&self.flow));
-            self.shared.block_until(None, |waker| lane.has_arrived(waker) || flow.is_over(waker));
+            self.shared.block_until(None, |waker| self.lane.has_arrived(waker) || self.is_over(waker));
         }
     }
 
@@ -324,6 +327,12 @@ impl<R> Results<R> {
         self.flow.moved();
         let answered_by = outcome.as_ref().ok().map(answered_by);
         Some(Completed { index, answered_by, result: outcome.and_then(self.decode).map_err(|error| *error) })
+    }
+
+    /// Whether nothing more can come; if not, `waker` is woken when that may have changed. A pool that is closed lets no job
+    /// in, and every job was counted before: when all of those were received there are no more, whatever the sender does.
+    fn is_over(&self, waker: Option<&Waker>) -> bool {
+        self.flow.is_over(waker) || self.shared.is_closed(waker) && self.flow.is_even()
     }
 
     /// Blocks until a result arrives, or, if none is on its way, until the queue has room for `bytes`.
@@ -387,7 +396,7 @@ impl<R> Stream for Results<R> {
             if let Some(completed) = this.try_recv() {
                 return Poll::Ready(Some(completed.result));
             }
-            if this.flow.is_over(Some(cx.waker())) {
+            if this.is_over(Some(cx.waker())) {
                 return Poll::Ready(None);
             }
             if !this.lane.has_arrived(Some(cx.waker())) {

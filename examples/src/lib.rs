@@ -9,8 +9,3 @@
 //! | `cargo run --example python_worker` | a worker in Python: answers, an error, a death |
 //!
 //! What each of them promises to print is in its header, and tested.
-
-/// The README's examples, compiled. They are here because this package sees both the parent's library and the SDK.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

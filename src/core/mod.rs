@@ -25,3 +25,6 @@ pub use policy::Policy;
 pub use slot::Rung;
 pub(crate) use store::{NewTask, TaskKey};
 pub(crate) use supervisor::{Supervisor, SupervisorConfig};
+
+#[cfg(test)]
+mod tests;

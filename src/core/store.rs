@@ -107,6 +107,8 @@ pub(crate) trait Store<T> {
     fn waiting(&self) -> usize;
     /// How many of them must run alone.
     fn waiting_alone(&self) -> usize;
+    /// How many tasks pause.
+    fn pausing(&self) -> usize;
     /// How many tasks are in the table.
     fn len(&self) -> usize;
 }
@@ -348,7 +350,14 @@ impl<T> Store<T> for MemoryStore<T> {
         self.alone.live
     }
 
+    fn pausing(&self) -> usize {
+        self.pausing
+    }
+
     fn len(&self) -> usize {
         self.len
     }
 }
+
+#[cfg(test)]
+mod tests;

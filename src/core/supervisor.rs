@@ -64,8 +64,8 @@ pub(crate) struct SupervisorConfig {
 #[derive(Debug)]
 pub(crate) struct Supervisor<T> {
     config: SupervisorConfig,
-    slots: Vec<Slot>,
-    store: MemoryStore<T>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) store: MemoryStore<T>,
     actions: Vec<Action<T>>,
     phase: Phase,
     /// Slots whose outbox got bytes since the last look.
@@ -318,7 +318,7 @@ impl<T: Ticket> Supervisor<T> {
     /// When [`handle_time`](Self::handle_time) must be called at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let drain = match self.phase {
-            Phase::Draining(deadline) => Some(deadline),
+            Phase::Draining(deadline) if !self.is_over() => Some(deadline),
             _ => None,
         };
         let slots = self.slots.iter().filter_map(|slot| slot.deadline.map(|(at, _)| at));

@@ -1,7 +1,7 @@
 //! Writes something that is no frame after as many good answers as its argument says: a print in a rare branch, or memory
 //! gone bad. A replacement is honest.
 
-use stokehold_tests::{Wire, first_time};
+use stokehold_tests::{Wire, first_time, park_until_end_of_input};
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -19,7 +19,7 @@ fn main() -> std::io::Result<()> {
     while let Some((id, data)) = wire.next_task()? {
         if good > 0 && answered == good && first_time("garbage")? {
             wire.write(&garbage)?;
-            continue;
+            return park_until_end_of_input();
         }
         wire.answer(id, &data)?;
         answered += 1;

@@ -22,12 +22,7 @@ enum Handed {
 
 impl<T: Ticket> Supervisor<T> {
     pub(super) fn hand_out(&mut self, now: Instant) {
-        let takers = self.ready_workers();
-        if takers == 0 {
-            return;
-        }
         let count = self.slots.len();
-        let share = u32::try_from(self.store.waiting().div_ceil(takers)).unwrap_or(u32::MAX);
         self.turn = (self.turn + 1) % count.max(1);
         // First one task for every idle worker, then the rest in even shares: with few tasks nobody waits behind another.
         for only_idle in [true, false] {
@@ -35,6 +30,11 @@ impl<T: Ticket> Supervisor<T> {
             if !only_idle && self.store.waiting_alone() > 0 {
                 return;
             }
+            let takers = self.slots.iter().filter(|place| place.credit() > 0).count();
+            if takers == 0 {
+                return;
+            }
+            let share = u32::try_from(self.store.waiting().div_ceil(takers)).unwrap_or(u32::MAX);
             for offset in 0..count {
                 let slot = (self.turn + offset) % count;
                 let Some(place) = self.slots.get(slot) else { continue };

@@ -1,0 +1,45 @@
+# Commands for working on Stokehold; `just --list` shows them.
+
+# Format, lints and documentation, with warnings denied.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+# Every test: the README's command.
+test:
+    cargo test --workspace
+
+# Every test, faster and with a limit for each, where cargo-nextest is installed. It does not run doctests.
+nextest:
+    cargo nextest run --workspace
+    cargo test --workspace --doc
+
+# The random walks again, from a seed of their own: `just seed 42`.
+seed n:
+    STOKEHOLD_SEED={{n}} cargo test -p stokehold --lib core
+
+# The main job, on the files around you.
+demo *args:
+    cargo run --release -- demo {{args}}
+
+# One example: `just example hello`.
+example name *args:
+    cargo run --example {{name}} -- {{args}}
+
+# The measuring programs. Nothing is judged; read the ratios.
+bench *args:
+    cargo build --release -p stokehold-cli
+    cargo run --release -p stokehold-benches -- {{args}}
+
+# The vectors against another implementation; needs Python and its package `msgpack`.
+vectors:
+    python3 protocol/vectors/cross_check.py
+
+# Licences, advisories, sources; needs cargo-deny and the network.
+deny:
+    cargo deny check
+
+# What has to pass.
+ci:
+    .ci/run
