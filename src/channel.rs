@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use stokehold_protocol::{BadData, Data, Request, check_user_name};
 
 use crate::core::{Answered, Outcome};
-use crate::driver::{Admission, Lane, Refusal, Shared, Ticket};
+use crate::driver::{Admission, ComesAbout, Lane, Refusal, Shared, Ticket};
 use crate::pool::{With, body, encoded_body};
 use crate::task::{Decode, decode_as, leave_encoded};
 use crate::{Policy, Pool, SubmitError, TaskError};
@@ -137,9 +137,7 @@ impl Flow {
     }
 
     fn is_over(&self, waker: Option<&Waker>) -> bool {
-        self.check_or_wait(waker, || {
-            self.input_ended.load(Ordering::SeqCst) && self.is_even()
-        })
+        self.check_or_wait(waker, || self.input_ended.load(Ordering::SeqCst) && self.is_even())
     }
 
     /// Whether every job that was sent was received as a result.
@@ -204,7 +202,9 @@ impl<J: ?Sized> JobSender<J> {
     fn send_body(&self, body: &mut Vec<u8>) -> Result<(), SubmitError> {
         loop {
             let (flow, lane, shared) = (&self.flow, &self.lane, &self.shared);
-            shared.block_until(None, |waker| flow.has_room(lane, waker) || shared.is_closed(waker));
+            shared.block_until(None, ComesAbout::Anywhere, |waker| {
+                flow.has_room(lane, waker) || shared.is_closed(waker)
+            });
             match self.offer(body) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Full) => {
@@ -313,7 +313,9 @@ impl<R> Results<R> {
             if self.is_over(None) {
                 return None;
             }
-            self.shared.block_until(None, |waker| self.lane.has_arrived(waker) || self.is_over(waker));
+            self.shared.block_until(None, ComesAbout::Anywhere, |waker| {
+                self.lane.has_arrived(waker) || self.is_over(waker)
+            });
         }
     }
 
@@ -339,7 +341,7 @@ impl<R> Results<R> {
     pub(crate) fn wait_to_go_on(&self, bytes: usize) {
         let on_the_way = self.flow.sent.load(Ordering::SeqCst) > self.flow.received.load(Ordering::SeqCst);
         if on_the_way {
-            self.shared.block_until(None, |waker| self.lane.has_arrived(waker));
+            self.shared.block_until(None, ComesAbout::Anywhere, |waker| self.lane.has_arrived(waker));
         } else {
             self.shared.wait_for_room(bytes, None);
         }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use stokehold_protocol::{Data, data};
 
 use crate::core::{Answered, Outcome};
-use crate::driver::{Admission, Cell, Mail, Place, Refusal, Shared, Ticket};
+use crate::driver::{Admission, Cell, ComesAbout, Mail, Place, Refusal, Shared, Ticket};
 use crate::{Policy, SubmitError, TaskError, TaskErrorKind, TrySubmitError};
 
 /// A task on its way. It ends with exactly one outcome, whatever happens to the workers.
@@ -101,7 +101,7 @@ impl<R> Task<R> {
     }
 
     fn block(&self, deadline: Option<Instant>) {
-        self.shared.block_until(deadline, |waker| match waker {
+        self.shared.block_until(deadline, ComesAbout::InTurns, |waker| match waker {
             None => self.cell.is_done(),
             Some(waker) => !self.cell.register(waker),
         });

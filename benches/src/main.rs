@@ -79,6 +79,9 @@ fn measure_all(words: &[&str]) -> Outcome<()> {
     let text = table.to_markdown();
     io::stdout().write_all(text.as_bytes())?;
     if let Some(file) = save {
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
         fs::write(file, text)?;
     }
     Ok(())

@@ -39,7 +39,12 @@ pub(crate) fn run(scale: &Scale, table: &mut Table) -> Outcome<()> {
         add("memory of a worker (VmRSS)", "KiB", worker, Goal::None);
         let secs = scale.idle_secs;
         add(&format!("wake-ups of the engine's threads in {secs} s"), "times", moves, Goal::AtMost(0.0));
-        add(&format!("wake-ups of the workers in {secs} s"), "times", worker_moves, Goal::None);
+        add(
+            &format!("wake-ups of the workers and their guardian in {secs} s"),
+            "times",
+            worker_moves,
+            Goal::None,
+        );
     }
     table.note(
         "A thread that was never switched to or from has made no system call, and has not run at all: idle pools are judged \

@@ -62,7 +62,9 @@ impl Commentary {
 
     pub(crate) fn show(&mut self, event: &Event) {
         match event {
-            Event::Stderr { worker, line: text, .. } => line(format_args!("[worker {worker}] {}", escaped(text))),
+            Event::Stderr { worker, line: text, .. } => {
+                line(format_args!("[worker {worker}] {}", escaped(text)))
+            }
             Event::WorkerDied(death) => {
                 self.deaths += 1;
                 self.limited(self.deaths, "deaths", format_args!("warning: {}", escaped(&death.to_string())));
@@ -70,7 +72,11 @@ impl Commentary {
             Event::TaskRetried { task, attempt, .. } => {
                 self.retries += 1;
                 let next = attempt.saturating_add(1);
-                self.limited(self.retries, "retries", format_args!("warning: task {task} is tried again, attempt {next}"));
+                self.limited(
+                    self.retries,
+                    "retries",
+                    format_args!("warning: task {task} is tried again, attempt {next}"),
+                );
             }
             Event::WorkerReady { worker, pid } if self.verbose => {
                 line(format_args!("worker {worker} (pid {pid}) is ready"));

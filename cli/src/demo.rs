@@ -58,7 +58,12 @@ pub(crate) fn serve() -> ExitCode {
                 thread::sleep(HOLD);
             }
             let counts = Counts::of_batch(&batch);
-            Ok::<_, io::Error>(Counted { counts, worker: ctx.worker(), pid: std::process::id(), attempt: ctx.attempt() })
+            Ok::<_, io::Error>(Counted {
+                counts,
+                worker: ctx.worker(),
+                pid: std::process::id(),
+                attempt: ctx.attempt(),
+            })
         })
         .serve()
 }
@@ -71,19 +76,24 @@ pub(crate) fn run(args: &DemoArgs) -> Exit {
     let corpus = match Corpus::read(&args.dir) {
         Ok(corpus) => corpus,
         Err(error) => {
-            console::line(format_args!("error: cannot read {}: {error}", escaped(&args.dir.to_string_lossy())));
+            console::line(format_args!(
+                "error: cannot read {}: {error}",
+                escaped(&args.dir.to_string_lossy())
+            ));
             return Exit::Usage;
         }
     };
-    let workers = args.jobs.map_or_else(
-        || thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
-        usize::from,
-    );
+    let workers = args
+        .jobs
+        .map_or_else(|| thread::available_parallelism().map_or(2, usize::from).clamp(2, 8), usize::from);
     match show(&corpus, workers) {
         Ok(()) => Exit::Success,
         Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(Trouble::Start(error)) => {
-            console::line(format_args!("error: the workers cannot be started\ncause: {}", escaped(&error.to_string())));
+            console::line(format_args!(
+                "error: the workers cannot be started\ncause: {}",
+                escaped(&error.to_string())
+            ));
             Exit::NoWorkers
         }
         Err(trouble) => {
@@ -161,12 +171,16 @@ fn show(corpus: &Corpus, workers: usize) -> Result<(), Trouble> {
     let request = || Request::<Batch<'_>, Counted>::new(COUNT);
 
     let (first, rest) = batches.split_first().ok_or(Trouble::NoVictim("there is no text"))?;
-    let victim = kill_holder(pool.submit(request(), first).map_err(|error| Trouble::Differs(error.to_string()))?)?;
+    let victim =
+        kill_holder(pool.submit(request(), first).map_err(|error| Trouble::Differs(error.to_string()))?)?;
     let mut total = Counts::default();
     for counted in pool.imap_unordered(request(), rest.iter()) {
         total.add(counted?.counts);
     }
-    let again = victim.task.wait_timeout(PATIENCE).map_err(|_| Trouble::NoVictim("its second attempt takes too long"))??;
+    let again = victim
+        .task
+        .wait_timeout(PATIENCE)
+        .map_err(|_| Trouble::NoVictim("its second attempt takes too long"))??;
     total.add(again.counts);
     let took = begun.elapsed();
     let report = pool.shutdown(Duration::from_secs(5));
@@ -177,7 +191,11 @@ fn show(corpus: &Corpus, workers: usize) -> Result<(), Trouble> {
     let (killed, pid, number) = (victim.worker, victim.pid, victim.number);
     writeln!(out, "Killed worker {killed} (pid {pid}) with SIGKILL while it had task {number}.")?;
     let by = again.worker.map_or_else(|| "a worker".to_owned(), |worker| format!("worker {worker}"));
-    writeln!(out, "Task {number} ran again: attempt {} was answered by {by} (pid {}).\n", again.attempt, again.pid)?;
+    writeln!(
+        out,
+        "Task {number} ran again: attempt {} was answered by {by} (pid {}).\n",
+        again.attempt, again.pid
+    )?;
     write_words(&mut out, &total)?;
     let rate = |count: u64| (count as f64 / took.as_secs_f64()) as u64;
     writeln!(
@@ -260,7 +278,9 @@ fn check(ours: &Counts, parents: &Counts) -> Result<(), Trouble> {
         }
     }
     if ours.tally != parents.tally {
-        return Err(Trouble::Differs("a word was counted differently by the workers and the parent".to_owned()));
+        return Err(Trouble::Differs(
+            "a word was counted differently by the workers and the parent".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -270,7 +290,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(' ');
         }
         out.push(digit);

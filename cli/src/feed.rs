@@ -55,7 +55,9 @@ pub(crate) fn feed(lines: &mut Lines, kind: Kind, jobs: &JobSender<Data>, output
         let line = match lines.next_line() {
             Ok(Some(line)) => line,
             Ok(None) => return Fed::All,
-            Err(error) => return Fed::ReadFailed(format!("cannot read {name} beyond line {}: {error}", seq - 1)),
+            Err(error) => {
+                return Fed::ReadFailed(format!("cannot read {name} beyond line {}: {error}", seq - 1));
+            }
         };
         encoded.clear();
         match encode(line, kind, &mut encoded) {

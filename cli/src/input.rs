@@ -37,7 +37,8 @@ impl Lines {
     pub(crate) fn open(path: Option<&Path>, bytes_max: usize) -> Result<Self, String> {
         let (file, name) = match path.filter(|path| *path != Path::new("-")) {
             Some(path) => {
-                let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+                let file =
+                    File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
                 (file, path.display().to_string())
             }
             None => {
@@ -172,12 +173,10 @@ mod tests {
 
     #[test]
     fn only_the_line_above_the_bound_is_skipped() {
-        assert_eq!(lines_of(b"1234\n12345\n1234567890\nx", 4), [
-            Some(b"1234".to_vec()),
-            None,
-            None,
-            Some(b"x".to_vec())
-        ]);
+        assert_eq!(
+            lines_of(b"1234\n12345\n1234567890\nx", 4),
+            [Some(b"1234".to_vec()), None, None, Some(b"x".to_vec())]
+        );
         assert_eq!(lines_of(b"12345", 4), [None]);
         assert_eq!(lines_of(b"1234", 4), [Some(b"1234".to_vec())]);
     }

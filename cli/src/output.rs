@@ -4,7 +4,6 @@
 //! latter wait here until it is their turn.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -15,6 +14,7 @@ use stokehold::{AnsweredBy, Completed, Data, Order, TaskError, TaskErrorKind};
 use stokehold_protocol::code;
 
 use crate::console::{self, SHOWN, escaped};
+use crate::failure::ErrorObject;
 use crate::input::Patient;
 use crate::value;
 
@@ -53,7 +53,12 @@ pub(crate) struct Output {
 
 impl Output {
     /// Creates a file, or takes standard output for `None` and `-`. The error says which and why. `input` must be another file.
-    pub(crate) fn open(path: Option<&Path>, input: &File, format: Format, order: Order) -> Result<Self, String> {
+    pub(crate) fn open(
+        path: Option<&Path>,
+        input: &File,
+        format: Format,
+        order: Order,
+    ) -> Result<Self, String> {
         let (file, name) = match path.filter(|path| *path != Path::new("-")) {
             Some(path) => (create(path, input)?, path.display().to_string()),
             None => {
@@ -272,36 +277,9 @@ impl Writer {
     }
 
     fn failure(&mut self, seq: u64, error: &TaskError) {
-        let broke = error.kind() == TaskErrorKind::Broken;
-        let mut object = ErrorObject::new(error.code(), &message_of(error));
-        if let Some(worker) = error.worker() {
-            object.number("worker", worker);
-        }
-        if let Some(pid) = error.pid() {
-            object.number("pid", pid);
-        }
-        if error.attempt() > 0 {
-            object.number("attempt", error.attempt());
-        }
-        // The death that broke the pool is not the end of this record's worker.
-        if !broke {
-            if let Some(code) = error.exit_code() {
-                object.number("exit_code", code);
-            }
-            if let Some(signal) = error.signal() {
-                object.number("signal", signal);
-            }
-            if !error.stderr_tail().is_empty() {
-                object.text("stderr_tail", error.stderr_tail());
-            }
-        }
-        object.texts("chain", error.chain());
-        if let Some(trace) = error.backtrace() {
-            object.text("trace", trace);
-        }
-        self.write_failure(seq, object);
+        self.write_failure(seq, ErrorObject::of(error));
         // The end of the pool is told once, by the run.
-        if !broke {
+        if error.kind() != TaskErrorKind::Broken {
             let text = error.to_string();
             // Its number there is that of the task; people count records.
             let text = text.strip_prefix(&format!("task {}", error.task())).unwrap_or(&text);
@@ -319,52 +297,8 @@ impl Writer {
         self.tally.failed += 1;
         if self.format == Format::Record {
             let _ = write!(self.buffer, "{{\"seq\":{seq},\"ok\":false,\"error\":");
-            self.buffer.extend_from_slice(&object.0);
-            self.buffer.extend_from_slice(b"}}\n");
+            object.finish(&mut self.buffer);
+            self.buffer.extend_from_slice(b"}\n");
         }
-    }
-}
-
-/// What went wrong, in the words of the worker where it is the one who says so.
-fn message_of(error: &TaskError) -> String {
-    match (error.kind(), error.death()) {
-        (TaskErrorKind::Dead | TaskErrorKind::Lost, Some(death)) => death.to_string(),
-        _ => error.message().to_owned(),
-    }
-}
-
-/// The JSON object of an error, its last brace not yet written.
-#[derive(Debug)]
-struct ErrorObject(Vec<u8>);
-
-impl ErrorObject {
-    fn new(code: &str, message: &str) -> Self {
-        let mut object = Self(b"{\"code\":".to_vec());
-        value::write_text(code, &mut object.0);
-        object.text("message", message);
-        object
-    }
-
-    fn number(&mut self, key: &str, value: impl Display) {
-        let _ = write!(self.0, ",\"{key}\":{value}");
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        let _ = write!(self.0, ",\"{key}\":");
-        value::write_text(value, &mut self.0);
-    }
-
-    fn texts(&mut self, key: &str, values: &[String]) {
-        if values.is_empty() {
-            return;
-        }
-        let _ = write!(self.0, ",\"{key}\":[");
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                self.0.push(b',');
-            }
-            value::write_text(value, &mut self.0);
-        }
-        self.0.push(b']');
     }
 }

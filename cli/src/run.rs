@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use stokehold::{
-    Cause, Completed, Data, Death, Order, Policy, Pool, Results, StartError, SubmitError, TaskErrorKind, WorkerCommand,
+    Cause, Completed, Data, Death, JobSender, Order, Policy, Pool, Results, SubmitError, TaskErrorKind,
+    WorkerCommand,
 };
 
 use crate::console::{self, Commentary, escaped};
 use crate::exit::Exit;
 use crate::feed::{Fed, Kind, RECORD_BYTES_MAX, feed};
+use crate::hint;
 use crate::input::Lines;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, Writer};
 use crate::signals::Stop;
 
 /// How long the workers may take to end after the last result. They have nothing left to do.
@@ -109,8 +111,9 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
     let begun = Instant::now();
     let order = if args.unordered { Order::Completion } else { Order::Input };
     let format = if args.raw { Format::Raw } else { Format::Record };
-    let opened = Lines::open(args.input.as_deref(), RECORD_BYTES_MAX)
-        .and_then(|lines| Output::open(args.output.as_deref(), lines.file(), format, order).map(|output| (lines, output)));
+    let opened = Lines::open(args.input.as_deref(), RECORD_BYTES_MAX).and_then(|lines| {
+        Output::open(args.output.as_deref(), lines.file(), format, order).map(|output| (lines, output))
+    });
     let (lines, output) = match opened {
         Ok(files) => files,
         Err(error) => return fail(Exit::Usage, &error),
@@ -122,7 +125,7 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
     let pool = match builder(args).start() {
         Ok(pool) => pool,
         Err(error) => {
-            explain_start(&error, args);
+            hint::explain_start(&error, args.command.first());
             return Exit::NoWorkers;
         }
     };
@@ -132,39 +135,60 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
     let commentary = comment(&pool, args.verbose);
     let channel = pool.channel_data(&args.request, order);
     stop.keep(pool);
+    let output = Arc::new(output);
     let exit = match channel {
-        Ok((jobs, results)) => {
+        Ok(ends) => {
             let kind = if args.jsonl { Kind::Json } else { Kind::Line };
-            let output = Arc::new(output);
-            let theirs = Arc::clone(&output);
-            match start_feeding(lines, move |lines| feed(lines, kind, &jobs, &theirs)) {
-                Ok(fed) => {
-                    let mut through = Through { results, broken: None };
-                    let ended = through.write_all(&output, &stop);
-                    conclude(ended, through.broken, &fed, &output, &stop)
-                }
-                Err(error) => fail(Exit::NoWorkers, &format!("cannot start a thread: {error}")),
-            }
+            stream(lines, kind, ends, &output, &stop)
         }
         Err(error) => fail(Exit::Usage, &error.to_string()),
     };
-    // A signal is waited for in here, and so are workers.
-    if exit == Exit::Success || exit == Exit::SomeFailed {
-        let _ = stop.shutdown(SHUTDOWN);
-    }
     stop.kill();
-    if let Ok(commentary) = commentary.map(JoinHandle::join)
-        && let Ok(commentary) = commentary
+    if let Ok(Ok(commentary)) = commentary.map(JoinHandle::join)
         && args.verbose
     {
+        let tally = output.lock().tally();
         console::line(format_args!(
-            "took {:.3} s; {} workers died, {} tasks were tried again",
+            "{} records, {} of them failed, in {:.3} s; {} workers died, {} tasks were tried again",
+            tally.good + tally.failed,
+            tally.failed,
             begun.elapsed().as_secs_f64(),
             commentary.deaths(),
             commentary.retries()
         ));
     }
     stop.signal().map_or(exit, Exit::Signal)
+}
+
+/// Moves everything through the workers, and ends them in order if they did all of it.
+fn stream(
+    lines: Lines,
+    kind: Kind,
+    (jobs, results): (JobSender<Data>, Results<Data>),
+    output: &Arc<Output>,
+    stop: &Stop,
+) -> Exit {
+    let theirs = Arc::clone(output);
+    let fed = match start_feeding(lines, move |lines| feed(lines, kind, &jobs, &theirs)) {
+        Ok(fed) => fed,
+        Err(error) => return fail(Exit::NoWorkers, &format!("cannot start a thread: {error}")),
+    };
+    let mut through = Through { results, broken: None };
+    match through.write_all(output, stop) {
+        Ended::Stopped => {
+            // What came before the signal. Should the output be stuck, the signal ends the process all the same.
+            let _ = output.flush();
+            Exit::SomeFailed
+        }
+        Ended::Unwritable(error) => unwritable(&error, output),
+        Ended::All => {
+            let exit = conclude(through.broken, &fed, output, stop);
+            if matches!(exit, Exit::Success | Exit::SomeFailed) {
+                let _ = stop.shutdown(SHUTDOWN);
+            }
+            exit
+        }
+    }
 }
 
 fn builder(args: &RunArgs) -> stokehold::PoolBuilder {
@@ -247,7 +271,7 @@ impl Through {
         writer.flush().map_err(Ended::Unwritable)
     }
 
-    fn take(&mut self, done: Completed<Data>, writer: &mut crate::output::Writer, stop: &Stop) -> Result<(), Ended> {
+    fn take(&mut self, done: Completed<Data>, writer: &mut Writer, stop: &Stop) -> Result<(), Ended> {
         if let Err(error) = &done.result {
             // The pool was killed: this is no failure of the record.
             if stop.signal().is_some() {
@@ -261,19 +285,13 @@ impl Through {
     }
 }
 
-/// Says how it went, and which exit code that makes. The pool still runs, but has nothing to do.
-fn conclude(
-    ended: Ended,
-    mut broken: Option<Death>,
-    fed: &mpsc::Receiver<Fed>,
-    output: &Output,
-    stop: &Stop,
-) -> Exit {
-    match ended {
-        // A signal tells why by the exit code.
-        Ended::Stopped => return Exit::SomeFailed,
-        Ended::Unwritable(error) => return unwritable(&error, output),
-        Ended::All => {}
+/// Says how it went after the last result, and which exit code that makes.
+fn conclude(mut broken: Option<Death>, fed: &mpsc::Receiver<Fed>, output: &Output, stop: &Stop) -> Exit {
+    if let Err(error) = output.flush() {
+        return unwritable(&error, output);
+    }
+    if stop.signal().is_some() {
+        return Exit::SomeFailed;
     }
     let broken_now = stop.with_pool(how_it_broke).flatten();
     // A pool that broke ends the results while the feeding thread may wait for input, so that it is not waited for long.
@@ -282,22 +300,21 @@ fn conclude(
     if !matches!(fed, Ok(Fed::All | Fed::ReadFailed(_))) {
         broken = broken.or(broken_now);
     }
-    if let Err(error) = output.flush() {
-        return unwritable(&error, output);
-    }
     let tally = output.lock().tally();
-    if stop.signal().is_none() {
-        tally.summarise();
-    }
+    tally.summarise();
     match &fed {
         Ok(Fed::ReadFailed(why)) => console::line(format_args!("error: {}", escaped(why))),
-        Ok(Fed::Refused(error)) if broken.is_none() && stop.signal().is_none() => {
-            console::line(format_args!("error: the rest of the input was not taken: {}", escaped(&error.to_string())));
+        Ok(Fed::Refused(error)) if broken.is_none() => {
+            console::line(format_args!(
+                "error: the rest of the input was not taken: {}",
+                escaped(&error.to_string())
+            ));
         }
         _ => {}
     }
     if let Some(death) = broken {
-        let rest = if matches!(fed, Ok(Fed::All)) { "" } else { ", so that the rest of the input was not read" };
+        let rest =
+            if matches!(fed, Ok(Fed::All)) { "" } else { ", so that the rest of the input was not read" };
         let cause = escaped(&death.to_string());
         console::line(format_args!("error: the workers cannot be kept alive{rest}\ncause: {cause}"));
         return if matches!(death.cause, Cause::Protocol(_)) { Exit::Protocol } else { Exit::NoWorkers };
@@ -326,30 +343,4 @@ fn unwritable(error: &io::Error, output: &Output) -> Exit {
 fn fail(exit: Exit, why: &str) -> Exit {
     console::line(format_args!("error: {}", escaped(why)));
     exit
-}
-
-/// Why the workers could not be started, and what to do about it.
-fn explain_start(error: &StartError, args: &RunArgs) {
-    console::line(format_args!("error: the workers cannot be started\ncause: {}", escaped(&error.to_string())));
-    let program = args.command.first().map(|program| escaped(&program.to_string_lossy())).unwrap_or_default();
-    let hint = match error {
-        StartError::Worker(death) => match &death.cause {
-            Cause::Spawn { kind: io::ErrorKind::NotFound, .. } => {
-                format!("`{program}` is looked up in PATH unless it has a slash; check the name, or give a path")
-            }
-            Cause::Spawn { kind: io::ErrorKind::PermissionDenied, .. } => {
-                format!("make it executable (chmod +x {program}), or name its interpreter in front of it")
-            }
-            Cause::Spawn { .. } => "the program or its interpreter cannot be run on this system".to_owned(),
-            Cause::Protocol(_) => "the protocol has the worker's stdout to itself: serve first thing in the worker, and print \
-                                   to stderr; a program that knows no protocol cannot be a worker"
-                .to_owned(),
-            Cause::HelloTimeout(_) | Cause::Exited => "a worker is a program that speaks the protocol on stdin and stdout; for \
-                                                       one to compare with, try: stokehold run -- stokehold echo-worker"
-                .to_owned(),
-            _ => return,
-        },
-        _ => return,
-    };
-    console::line(format_args!("hint:  {hint}"));
 }

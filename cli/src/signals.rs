@@ -41,7 +41,8 @@ impl Stop {
     pub(crate) fn watch() -> io::Result<Arc<Self>> {
         let stop = Arc::new(Self { signal: AtomicI32::new(0), phase: Mutex::new(Phase::Starting) });
         let ignored = ignored_signals();
-        let heeded = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let heeded =
+            [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
         let mut signals = Signals::new(heeded)?;
         let theirs = Arc::clone(&stop);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -87,7 +88,7 @@ impl Stop {
         Some(pool.shutdown(deadline))
     }
 
-    #[expect(clippy::exit, reason = "the main thread may be stuck in a call that nothing else ends")]
+    /// Kills and exits. The main thread may be stuck in a call that nothing else ends.
     fn end_by(&self, signal: i32) {
         self.signal.store(signal, Ordering::SeqCst);
         let exit = self.signal().map_or(Exit::SomeFailed, Exit::Signal);

@@ -11,6 +11,8 @@ const OUTBOX_BYTES_KEPT: usize = 1024 * 1024;
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
     written: usize,
+    /// How many bytes were written since the worker's life began.
+    written_ever: u64,
 }
 
 impl Outbox {
@@ -21,7 +23,9 @@ impl Outbox {
 
     /// The first `count` bytes of [`pending`](Self::pending) are written.
     pub(crate) fn wrote(&mut self, count: usize) {
-        self.written = self.written.saturating_add(count).min(self.bytes.len());
+        let count = count.min(self.pending().len());
+        self.written += count;
+        self.written_ever += count as u64;
         if self.written == self.bytes.len() {
             self.written = 0;
             if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
@@ -44,6 +48,16 @@ impl Outbox {
     /// Whether no further task should be put in.
     pub(crate) fn is_full(&self) -> bool {
         self.pending().len() >= OUTBOX_BYTES_FULL
+    }
+
+    /// How many bytes were written since the worker's life began.
+    pub(crate) fn written(&self) -> u64 {
+        self.written_ever
+    }
+
+    /// What [`written`](Self::written) will be when all that waits now is written.
+    pub(crate) fn end(&self) -> u64 {
+        self.written_ever + self.pending().len() as u64
     }
 
     /// Throws away what waits: its reader is gone.

@@ -61,6 +61,8 @@ pub(crate) struct Task<T> {
     pub(crate) deliveries: u32,
     /// When it was handed out last.
     pub(crate) sent_at: Option<Instant>,
+    /// Where its frame ends in what its worker is sent: as long as less is written, the worker cannot have begun it.
+    pub(crate) frame_end: u64,
 }
 
 /// How a task that was handed out comes back.
@@ -107,8 +109,6 @@ pub(crate) trait Store<T> {
     fn waiting(&self) -> usize;
     /// How many of them must run alone.
     fn waiting_alone(&self) -> usize;
-    /// How many tasks pause.
-    fn pausing(&self) -> usize;
     /// How many tasks are in the table.
     fn len(&self) -> usize;
 }
@@ -172,6 +172,12 @@ impl<T> MemoryStore<T> {
         }
     }
 
+    /// How many tasks pause.
+    #[cfg(test)]
+    pub(crate) fn pausing(&self) -> usize {
+        self.pausing
+    }
+
     fn entry(&mut self, key: TaskKey) -> Option<&mut Entry<T>> {
         self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)
     }
@@ -214,14 +220,25 @@ impl Line {
 
 fn is_at<T>(entries: &[Entry<T>], key: TaskKey, place: Place) -> bool {
     let entry = entries.get(key.index as usize);
-    entry.is_some_and(|entry| entry.generation == key.generation && entry.place == place && entry.task.is_some())
+    entry.is_some_and(|entry| {
+        entry.generation == key.generation && entry.place == place && entry.task.is_some()
+    })
 }
 
 impl<T> Store<T> for MemoryStore<T> {
     fn push(&mut self, new: NewTask<T>) -> TaskKey {
         let NewTask { ticket, number, body, policy } = new;
-        let task =
-            Task { ticket, number, body, policy, attempts: 0, lives_used: 0, deliveries: 0, sent_at: None };
+        let task = Task {
+            ticket,
+            number,
+            body,
+            policy,
+            attempts: 0,
+            lives_used: 0,
+            deliveries: 0,
+            sent_at: None,
+            frame_end: 0,
+        };
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry { generation: 0, place: Place::Held, task: None });
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
@@ -245,7 +262,8 @@ impl<T> Store<T> for MemoryStore<T> {
         };
         loop {
             let key = line.keys.pop_front()?;
-            let entry = self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation);
+            let entry =
+                self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation);
             if let Some(entry) = entry
                 && entry.place == place
                 && entry.task.is_some()
@@ -348,10 +366,6 @@ impl<T> Store<T> for MemoryStore<T> {
 
     fn waiting_alone(&self) -> usize {
         self.alone.live
-    }
-
-    fn pausing(&self) -> usize {
-        self.pausing
     }
 
     fn len(&self) -> usize {

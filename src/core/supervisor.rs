@@ -347,11 +347,6 @@ impl<T: Ticket> Supervisor<T> {
         self.slots.iter().any(|slot| slot.credit() > 0 && slot.session.open_count() == 0)
     }
 
-    /// How many workers take tasks.
-    pub(crate) fn ready_workers(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.takes_tasks()).count()
-    }
-
     /// Why the pool broke, if it did.
     pub(crate) fn broken(&self) -> Option<&Arc<Death>> {
         match &self.phase {

@@ -22,7 +22,7 @@ pub(crate) struct Cell {
 #[derive(Debug)]
 enum State {
     Pending(Option<Waker>),
-    Done(Box<Outcome>),
+    Done(Outcome),
     Taken,
 }
 
@@ -124,7 +124,7 @@ impl Cell {
     pub(crate) fn take(&self) -> Option<Outcome> {
         let mut state = self.lock();
         match std::mem::replace(&mut *state, State::Taken) {
-            State::Done(outcome) => Some(*outcome),
+            State::Done(outcome) => Some(outcome),
             pending @ State::Pending(_) => {
                 *state = pending;
                 None
@@ -149,7 +149,7 @@ impl Cell {
     pub(super) fn complete(&self, outcome: Outcome) -> bool {
         let mut state = self.lock();
         let heard = self.flags.load(Ordering::SeqCst) & UNHEARD == 0;
-        let new = if heard { State::Done(Box::new(outcome)) } else { State::Taken };
+        let new = if heard { State::Done(outcome) } else { State::Taken };
         let old = std::mem::replace(&mut *state, new);
         self.done.store(true, Ordering::Release);
         drop(state);

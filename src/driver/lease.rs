@@ -56,13 +56,26 @@ pub(crate) struct Shared {
     listener: Listener,
 }
 
+/// How what a caller waits for comes about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ComesAbout {
+    /// By another thread too.
+    Anywhere,
+    /// In a turn of the engine only.
+    InTurns,
+}
+
 const NOBODY: u8 = 0;
 const CALLER: u8 = 1;
 const BACKGROUND: u8 = 2;
 
 impl Shared {
     /// Takes an engine, and starts the background thread.
-    pub(crate) fn start(engine: Engine, bounds: Bounds, parent: u32) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+    pub(crate) fn start(
+        engine: Engine,
+        bounds: Bounds,
+        parent: u32,
+    ) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
         let shared = Arc::new(Self {
             parent,
             gate: Gate::new(bounds),
@@ -120,7 +133,7 @@ impl Shared {
 
     /// Blocks until a task of `bytes` may be let in, or none ever will; false if the deadline passes first.
     pub(crate) fn wait_for_room(self: &Arc<Self>, bytes: usize, deadline: Option<Instant>) -> bool {
-        self.block_until(deadline, |waker| self.gate.has_room(bytes, waker))
+        self.block_until(deadline, ComesAbout::Anywhere, |waker| self.gate.has_room(bytes, waker))
     }
 
     /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
@@ -149,7 +162,7 @@ impl Shared {
 
     /// Blocks until some worker is ready or none ever will be; false if the deadline passes first.
     pub(crate) fn wait_for_start(self: &Arc<Self>, deadline: Instant) -> bool {
-        self.block_until(Some(deadline), |waker| self.gate.has_started(waker))
+        self.block_until(Some(deadline), ComesAbout::InTurns, |waker| self.gate.has_started(waker))
     }
 
     /// Whether no task will ever be let in again; if not, `waker` is woken when that changes.
@@ -178,7 +191,7 @@ impl Shared {
 
     /// Blocks until every worker is gone; false if the deadline passes first.
     pub(crate) fn wait_until_over(self: &Arc<Self>, deadline: Instant) -> bool {
-        self.block_until(Some(deadline), |waker| {
+        self.block_until(Some(deadline), ComesAbout::InTurns, |waker| {
             if self.over.load(Ordering::SeqCst) {
                 return true;
             }
@@ -221,24 +234,22 @@ impl Shared {
 
     /// Blocks until `ready` says so, driving the engine meanwhile if nobody else does; false if the deadline passes first.
     /// `ready` gets a waker to register when this thread is about to sleep.
+    ///
+    /// What only a turn of the engine can bring about needs no waker while this thread does the turns.
     pub(crate) fn block_until(
         self: &Arc<Self>,
         deadline: Option<Instant>,
+        comes_about: ComesAbout,
         mut ready: impl FnMut(Option<&Waker>) -> bool,
     ) -> bool {
         if ready(None) {
             return true;
         }
-        lock(&self.waiting).push(thread::current());
-        self.waiting_count.fetch_add(1, Ordering::SeqCst);
-        let result = self.wait_or_drive(deadline, &mut ready, &Caller::of(self));
-        let mut waiting = lock(&self.waiting);
-        let me = thread::current().id();
-        if let Some(place) = waiting.iter().position(|thread| thread.id() == me) {
-            waiting.remove(place);
-        }
-        drop(waiting);
-        self.waiting_count.fetch_sub(1, Ordering::SeqCst);
+        let caller = Caller::of(self);
+        let result = match self.drive_if_free(deadline, comes_about, &mut ready, &caller) {
+            Some(result) => result,
+            None => self.wait_in_line(deadline, comes_about, &mut ready, &caller),
+        };
         if self.gate.has_mail() && self.holder.load(Ordering::SeqCst) == NOBODY {
             // It came in while this thread was on its way out, and whoever sent it saw the lease taken.
             self.attend();
@@ -256,12 +267,13 @@ impl Shared {
             return patience;
         }
         self.sleeping.store(true, Ordering::SeqCst);
-        let asked_out = self.holder.load(Ordering::SeqCst) == BACKGROUND && self.is_background_unwanted();
-        if self.gate.has_mail() || asked_out || self.poked.load(Ordering::SeqCst) {
-            Some(Duration::ZERO)
-        } else {
-            patience
-        }
+        // A poke is for a caller that drives. One that came too late for it must not keep the background thread awake, which
+        // would never take it back.
+        let called = match self.holder.load(Ordering::SeqCst) {
+            BACKGROUND => self.is_background_unwanted(),
+            _ => self.poked.load(Ordering::SeqCst),
+        };
+        if self.gate.has_mail() || called { Some(Duration::ZERO) } else { patience }
     }
 
     pub(super) fn after_sleep(&self) {
@@ -319,49 +331,73 @@ impl Shared {
         self.pass_on();
     }
 
-    fn wait_or_drive(
+    /// Drives until `ready` or the deadline if the lease is free; `None` if it is not.
+    fn drive_if_free(
         self: &Arc<Self>,
         deadline: Option<Instant>,
+        comes_about: ComesAbout,
+        ready: &mut impl FnMut(Option<&Waker>) -> bool,
+        caller: &Caller,
+    ) -> Option<bool> {
+        let mut engine = match self.engine.try_lock() {
+            Ok(engine) => engine,
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // Somebody panicked while driving: a bug of this crate, reported by the panic hook. Its turn is lost, the
+                // engine goes on.
+                self.engine.clear_poison();
+                poisoned.into_inner()
+            }
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let engine = engine.as_mut()?;
+        self.holder.store(CALLER, Ordering::SeqCst);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let waker = (comes_about == ComesAbout::Anywhere).then(|| caller.waker());
+        caller.set_driving(true);
+        let result = self.drive(engine, deadline, ready, waker);
+        caller.set_driving(false);
+        self.holder.store(NOBODY, Ordering::SeqCst);
+        Some(result)
+    }
+
+    /// Waits while somebody else drives, ready to take the lease over.
+    fn wait_in_line(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+        comes_about: ComesAbout,
         ready: &mut impl FnMut(Option<&Waker>) -> bool,
         caller: &Caller,
     ) -> bool {
-        loop {
-            match self.engine.try_lock() {
-                Ok(mut engine) => {
-                    if let Some(engine) = engine.as_mut() {
-                        self.holder.store(CALLER, Ordering::SeqCst);
-                        self.calls.fetch_add(1, Ordering::Relaxed);
-                        caller.set_driving(true);
-                        let result = self.drive(engine, deadline, ready, caller.waker());
-                        caller.set_driving(false);
-                        self.holder.store(NOBODY, Ordering::SeqCst);
-                        return result;
-                    }
-                }
-                Err(TryLockError::Poisoned(poisoned)) => {
-                    // Somebody panicked while driving: a bug of this crate, reported by the panic hook. Its turn is lost, the
-                    // engine goes on.
-                    drop(poisoned);
-                    self.engine.clear_poison();
-                    continue;
-                }
-                Err(TryLockError::WouldBlock) => {}
+        let thread = thread::current();
+        let me = thread.id();
+        lock(&self.waiting).push(thread);
+        self.waiting_count.fetch_add(1, Ordering::SeqCst);
+        let result = loop {
+            if let Some(result) = self.drive_if_free(deadline, comes_about, ready, caller) {
+                break result;
             }
             if ready(Some(caller.waker())) {
-                return true;
+                break true;
             }
             if self.holder.load(Ordering::SeqCst) == BACKGROUND {
                 self.waker.wake();
             }
             match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return ready(None),
+                Some(Duration::ZERO) => break ready(None),
                 Some(left) => thread::park_timeout(left),
                 None => thread::park(),
             }
             if ready(None) {
-                return true;
+                break true;
             }
+        };
+        let mut waiting = lock(&self.waiting);
+        if let Some(place) = waiting.iter().position(|thread| thread.id() == me) {
+            waiting.remove(place);
         }
+        drop(waiting);
+        self.waiting_count.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 
     fn drive(
@@ -369,12 +405,12 @@ impl Shared {
         engine: &mut Engine,
         deadline: Option<Instant>,
         ready: &mut impl FnMut(Option<&Waker>) -> bool,
-        waker: &Waker,
+        waker: Option<&Waker>,
     ) -> bool {
         loop {
             engine.attend(self);
             self.poked.store(false, Ordering::SeqCst);
-            if ready(Some(waker)) {
+            if ready(waker) {
                 return true;
             }
             let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

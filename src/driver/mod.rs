@@ -16,7 +16,7 @@ pub(crate) use connection::Launch;
 pub(crate) use engine::{Ended, Engine};
 pub(crate) use gate::{Admission, Bounds, Mail, Refusal};
 pub(crate) use lane::Lane;
-pub(crate) use lease::Shared;
+pub(crate) use lease::{ComesAbout, Shared};
 
 use std::sync::Arc;
 

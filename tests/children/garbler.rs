@@ -8,7 +8,7 @@ fn main() -> std::io::Result<()> {
     let good: usize = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(0);
     let garbage: Vec<u8> = match arguments.next().as_deref() {
         Some("text") => b"warning: rare branch taken\n".to_vec(),
-        Some("message") => Wire::frame(7, "FINISHED", b"")[..12].to_vec(),
+        Some("message") => vec![0, 0, 0, 9, 0, 0, 0, 7, 0x93, 0xa1, b'x', 0, 0xc0],
         _ => vec![0xde, 0xad, 0xbe, 0xef, 0x00, 0x01, 0x02, 0x03],
     };
     let mut wire = Wire::greet(64)?;

@@ -93,7 +93,6 @@ fn fail_until(attempt: u32, context: &Ctx) -> Result<u32, Failure> {
 }
 
 /// A program that nobody waits for.
-#[expect(clippy::zombie_processes, reason = "that is what it is for")]
 fn leave_a_sleeper() -> io::Result<u32> {
     let sleeper = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn()?;
     Ok(sleeper.id())

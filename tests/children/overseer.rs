@@ -113,7 +113,8 @@ fn shutdown_while_others_wait(pool: Pool) -> Outcome<()> {
     drop(jobs);
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| stuck.wait().map_err(|error| error.kind()));
-        let reader = scope.spawn(|| results.map(|result| result.map_err(|error| error.kind())).collect::<Vec<_>>());
+        let reader =
+            scope.spawn(|| results.map(|result| result.map_err(|error| error.kind())).collect::<Vec<_>>());
         tell_report(&pool.shutdown(Duration::from_millis(100)));
         println!("waiter_closed={}", matches!(waiter.join(), Ok(Err(TaskErrorKind::Closed))));
         let read = reader.join().unwrap_or_default();
@@ -193,7 +194,7 @@ fn hoard(pool: &Pool) -> Outcome<()> {
         // Nobody takes anything until nothing moves any more.
         let mut last = 0;
         eventually(Duration::from_secs(20), || {
-            let now = stokehold_tests::context_switches(std::process::id());
+            let now = stokehold_tests::stirrings(std::process::id());
             let rests = now == last;
             last = now;
             std::thread::sleep(Duration::from_millis(50));

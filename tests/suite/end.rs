@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use stokehold::Rung;
-use stokehold_tests::{Arena, children_of, context_switches, eventually, is_alive, within};
+use stokehold_tests::{Arena, children_of, eventually, is_alive, stirrings, within};
 
 use crate::child;
 use crate::stage::{MOMENT, Overseer, PATIENCE, SQUARE, WAIT_AT, honest, wait_for_effect};
@@ -110,7 +110,12 @@ fn a_shutdown_finishes_what_was_accepted() {
             ending.join().unwrap()
         });
         assert!(report.is_graceful(), "{report:?}");
-        assert!(report.workers.iter().all(|worker| worker.rung == Rung::Asked && worker.status.unwrap().success()));
+        assert!(
+            report
+                .workers
+                .iter()
+                .all(|worker| worker.rung == Rung::Asked && worker.status.unwrap().success())
+        );
         assert_eq!(report.workers.iter().map(|worker| worker.tasks).sum::<u64>(), 1001);
         held.wait().unwrap();
         for (task, n) in tasks.into_iter().zip(0..) {
@@ -127,7 +132,11 @@ fn nobody_outlives_a_killed_parent() {
         let sleeper: u32 = overseer.wait_for("sleeper").parse().unwrap();
         wait_for_effect(&arena, "spins");
         // Two workers, the sleeper of one, the program without the protocol, the guardian.
-        assert!(eventually(MOMENT, || children_of(overseer.pid()).len() == 4), "{:?}", children_of(overseer.pid()));
+        assert!(
+            eventually(MOMENT, || children_of(overseer.pid()).len() == 4),
+            "{:?}",
+            children_of(overseer.pid())
+        );
         let mut everybody = children_of(overseer.pid());
         everybody.push(sleeper);
         assert!(everybody.iter().all(|pid| is_alive(*pid)));
@@ -147,9 +156,9 @@ fn an_idle_pool_does_nothing_at_all() {
         let mut overseer = Overseer::start(&arena, "idle", 2, &[child!("honest")]);
         overseer.wait_for("idle");
         let mut resting = 0;
-        let mut last = context_switches(overseer.pid());
+        let mut last = stirrings(overseer.pid());
         let calm = eventually(MOMENT, || {
-            let now = context_switches(overseer.pid());
+            let now = stirrings(overseer.pid());
             resting = if now == last { resting + 1 } else { 0 };
             last = now;
             resting == 50
@@ -157,7 +166,7 @@ fn an_idle_pool_does_nothing_at_all() {
         assert!(calm, "the pool never came to rest");
         // Not a wait for something: the time in which nothing must happen.
         let begun = Instant::now();
-        let stirred = eventually(Duration::from_secs(2), || context_switches(overseer.pid()) != last);
+        let stirred = eventually(Duration::from_secs(2), || stirrings(overseer.pid()) != last);
         assert!(!stirred, "a thread of an idle pool ran after {:?}", begun.elapsed());
     });
 }
@@ -168,5 +177,16 @@ fn sixty_four_workers_take_three_threads_of_the_parent_at_most() {
         let overseer = run("all threads", 64, &[child!("honest")]);
         assert_eq!((overseer.number("answers"), overseer.number("children")), (1000, 65));
         assert!(overseer.number("threads") <= 3, "{overseer:?}");
+    });
+}
+
+#[test]
+#[ignore = "known gap: only results that arrived are counted, not those of tasks let in before the first one arrived"]
+fn results_that_nobody_takes_are_bounded_in_memory() {
+    within(PATIENCE, || {
+        let overseer = run("hoard", 2, &[child!("honest")]);
+        assert_eq!((overseer.number("results"), overseer.fact("sent")), (400, "true"));
+        let hoarded = overseer.number("hoarded");
+        assert!(hoarded < 64 << 20, "{hoarded} bytes for results that may take 16 MiB");
     });
 }

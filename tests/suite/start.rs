@@ -231,7 +231,8 @@ fn half_a_frame_and_silence_is_no_hello() {
 fn bytes_of_junk_on_the_output_are_quoted_in_hex() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let junk = command(&arena, "sh").arg("-c").arg("printf '\\336\\255\\276\\357\\000\\001'; exec sleep 1000");
+        let junk =
+            command(&arena, "sh").arg("-c").arg("printf '\\336\\255\\276\\357\\000\\001'; exec sleep 1000");
         let (death, text) = failure(&two(junk));
         assert!(matches!(death.cause, Cause::Protocol(_)), "{death:?}");
         assert!(text.contains("de ad be ef"), "{text}");

@@ -309,7 +309,8 @@ fn handles_given_to_other_threads_are_waited_for_there() {
     within(PATIENCE, || {
         let arena = Arena::new();
         let pool = honest(&arena, 2).start().unwrap();
-        let tasks = Mutex::new((0..4_000_u64).map(|n| (n, pool.submit(SQUARE, &n).unwrap())).collect::<Vec<_>>());
+        let tasks =
+            Mutex::new((0..4_000_u64).map(|n| (n, pool.submit(SQUARE, &n).unwrap())).collect::<Vec<_>>());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -369,7 +370,10 @@ fn an_unknown_request_fails_with_the_names_there_are() {
         let error = pool.submit(request, &()).unwrap().wait().unwrap_err();
         assert_eq!((error.kind(), error.code()), (TaskErrorKind::Failed, "unknown_request"));
         assert!(error.message().contains("square"), "{error}");
-        assert!(pool.submit_data("FINISHED", &Data::text("x")).is_err(), "a name of the protocol was let through");
+        assert!(
+            pool.submit_data("FINISHED", &Data::text("x")).is_err(),
+            "a name of the protocol was let through"
+        );
         assert!(matches!(pool.submit_data("", &Data::text("x")), Err(SubmitError::Name(_))));
     });
 }
@@ -386,7 +390,9 @@ fn a_failure_carries_its_code_its_chain_and_who_failed() {
         assert_eq!((error.worker(), error.pid(), error.task(), error.attempt()), (Some(0), Some(pid), 2, 1));
         assert_eq!((error.message(), error.chain()), ("it failed", &["a deeper reason".to_owned()][..]));
         let text = error.to_string();
-        for part in ["task 2", "worker 0", &pid.to_string(), "it failed", "acme.no_such_user", "a deeper reason"] {
+        for part in
+            ["task 2", "worker 0", &pid.to_string(), "it failed", "acme.no_such_user", "a deeper reason"]
+        {
             assert!(text.contains(part), "no {part:?} in {text:?}");
         }
         assert_eq!(pool.submit(WHO, &()).unwrap().wait().unwrap(), (pid, 0, 1));
@@ -427,7 +433,8 @@ fn a_policy_holds_for_the_calls_made_with_it() {
         assert_eq!((error.kind(), error.attempt()), (TaskErrorKind::Lost, 1));
         assert_eq!((error.exit_code(), error.code()), (Some(3), "lost"));
         let twice = Mortal { name: "twice", how: "exit 3", until: 9 };
-        let error = pool.with(Policy::default().attempts(2)).submit(work, &twice).unwrap().wait().unwrap_err();
+        let error =
+            pool.with(Policy::default().attempts(2)).submit(work, &twice).unwrap().wait().unwrap_err();
         assert_eq!((error.kind(), error.attempt()), (TaskErrorKind::Dead, 2));
         assert_eq!((arena.count("once"), arena.count("twice")), (1, 2));
         pool.submit(work, &fine).unwrap().wait().unwrap();
@@ -453,8 +460,7 @@ fn structs_go_out_and_enums_come_back() {
         let arena = Arena::new();
         let pool = honest(&arena, 1).start().unwrap();
         let buy: Request<Purchase, Receipt> = Request::new("buy");
-        let mut answer =
-            |item, count| pool.submit(buy, &Purchase { item, count }).unwrap().wait().unwrap();
+        let answer = |item, count| pool.submit(buy, &Purchase { item, count }).unwrap().wait().unwrap();
         assert_eq!(answer("coal", 4), Receipt::Sold { item: "coal".into(), total: 12 });
         assert_eq!(answer("coal", 40), Receipt::Refused("no 40 coal here".into()));
         assert_eq!(answer("coal", 0), Receipt::Nothing);
@@ -551,12 +557,21 @@ fn payloads_of_every_size_go_both_ways_at_once() {
             .iter()
             .cycle()
             .take(3 * sizes.len())
-            .map(|size| Data::bytes(&(0..*size).map(|n: u32| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect::<Vec<_>>()))
+            .map(|size| {
+                Data::bytes(
+                    &(0..*size).map(|n: u32| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect::<Vec<_>>(),
+                )
+            })
             .collect();
         let tasks: Vec<_> = inputs.iter().map(|input| pool.submit_data("DO", input).unwrap()).collect();
         for (input, task) in inputs.iter().zip(tasks) {
             let answer = task.wait().unwrap();
-            assert!(answer == *input, "{} bytes came back as {}", input.as_bytes().len(), answer.as_bytes().len());
+            assert!(
+                answer == *input,
+                "{} bytes came back as {}",
+                input.as_bytes().len(),
+                answer.as_bytes().len()
+            );
         }
     });
 }

@@ -38,20 +38,23 @@ fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
 fn code(folder: &str) -> Vec<(String, String)> {
     let mut files = files(folder, "rs");
     assert!(!files.is_empty(), "there is nothing in {folder}");
-    files.retain(|(path, _)| !path.ends_with("/tests.rs") && !path.contains("/tests/") && !path.contains("/sim/"));
+    files.retain(|(path, _)| {
+        !path.ends_with("/tests.rs") && !path.contains("/tests/") && !path.contains("/sim/")
+    });
     for (_, text) in &mut files {
         let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
         let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
-        *text = lines.map(|line| line.split(" // ").next().unwrap_or(line)).fold(String::new(), |code, line| code + line + "\n");
+        *text = lines
+            .map(|line| line.split(" // ").next().unwrap_or(line))
+            .fold(String::new(), |code, line| code + line + "\n");
     }
     files
 }
 
 /// The first segments of every path that begins with `crate::`, also in a list.
 fn named_from_crate(code: &str) -> BTreeSet<String> {
-    let identifier = |text: &str| -> String {
-        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-    };
+    let identifier =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let mut names = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -236,7 +239,8 @@ fn every_child_is_a_program_and_every_program_exists() {
     let declared: BTreeSet<&str> =
         manifest.split('"').filter(|part| part.starts_with("children/") && part.ends_with(".rs")).collect();
     let present = files("tests/children", "rs");
-    let present: BTreeSet<&str> = present.iter().map(|(path, _)| path.strip_prefix("tests/").unwrap()).collect();
+    let present: BTreeSet<&str> =
+        present.iter().map(|(path, _)| path.strip_prefix("tests/").unwrap()).collect();
     assert_eq!(declared, present);
 }
 
@@ -256,7 +260,10 @@ fn the_oldest_compiler_is_the_same_everywhere() {
             said += 1;
         }
     }
-    assert!(said > 0 || !root().join("README.md").exists(), "the README does not say which compiler is needed");
+    assert!(
+        said > 0 || !root().join("README.md").exists(),
+        "the README does not say which compiler is needed"
+    );
 }
 
 #[test]
@@ -273,7 +280,10 @@ fn every_link_in_markdown_leads_somewhere() {
             assert!(target.exists(), "{path} links to {file}, which is not there");
             if !anchor.is_empty() && target.extension().is_some_and(|extension| extension == "md") {
                 let page = fs::read_to_string(&target).unwrap();
-                assert!(anchors(&page).contains(anchor), "{path} links to {link}, where there is no such heading");
+                assert!(
+                    anchors(&page).contains(anchor),
+                    "{path} links to {link}, where there is no such heading"
+                );
             }
         }
     }
@@ -328,7 +338,9 @@ fn every_statement_of_the_specification_has_an_id_of_its_own() {
     for part in text.split('[').skip(1) {
         let id = part.split(']').next().unwrap();
         let is_id = id.split_once('-').is_some_and(|(letter, number)| {
-            letter.len() == 1 && letter.chars().all(|c| c.is_ascii_uppercase()) && number.parse::<u32>().is_ok()
+            letter.len() == 1
+                && letter.chars().all(|c| c.is_ascii_uppercase())
+                && number.parse::<u32>().is_ok()
         });
         assert!(!is_id || ids.contains(id), "[{id}] is referred to and does not exist");
     }

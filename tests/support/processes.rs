@@ -46,17 +46,21 @@ pub fn thread_count() -> usize {
     entries("/proc/self/task")
 }
 
-/// How often the threads of a process were taken off a processor, all together. A thread cannot make a system call without
-/// coming onto one, so while this number stands still nothing is called.
-pub fn context_switches(pid: u32) -> u64 {
+/// A number that stands still as long as no thread of the process runs: how often they were taken off a processor, and the
+/// clock ticks they spent there. A sleeping thread cannot make a system call without changing the first, one that never sleeps
+/// changes the second.
+pub fn stirrings(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     let of_thread = |path: &Path| -> u64 {
         let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-        let counts = status.lines().filter_map(|line| {
+        let switches = status.lines().filter_map(|line| {
             let (name, count) = line.split_once(':')?;
-            name.ends_with("ctxt_switches").then(|| count.trim().parse::<u64>().ok())?
+            if name.ends_with("ctxt_switches") { count.trim().parse::<u64>().ok() } else { None }
         });
-        counts.sum()
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
+        let ticks = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+        switches.chain(ticks).sum()
     };
     threads.flatten().map(|thread| of_thread(&thread.path())).sum()
 }

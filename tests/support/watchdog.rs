@@ -1,5 +1,6 @@
 //! Waiting with an end: for something observable, and for a whole test.
 
+use std::io::{self, Write};
 use std::panic::Location;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -28,14 +29,14 @@ pub fn eventually(limit: Duration, mut seen: impl FnMut() -> bool) -> bool {
 /// # Panics
 /// With the body's own panic.
 #[track_caller]
-#[expect(clippy::print_stderr, reason = "the last words before an abort")]
 pub fn within<T>(limit: Duration, body: impl FnOnce() -> T) -> T {
     let place = Location::caller();
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, watched) = mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
         if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{name} ({place}) hangs: it is not done after {limit:?}");
+            // Not `eprintln!`, which the test harness catches and would lose.
+            let _ = writeln!(io::stderr(), "{name} ({place}) hangs: it is not done after {limit:?}");
             std::process::abort();
         }
     });

@@ -178,7 +178,11 @@ mod tests {
     use super::*;
 
     fn corpus(texts: &[&str]) -> Corpus {
-        Corpus { texts: texts.iter().map(|text| (*text).to_owned()).collect(), is_built_in: false, left_out: 0 }
+        Corpus {
+            texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+            is_built_in: false,
+            left_out: 0,
+        }
     }
 
     #[test]
@@ -201,12 +205,10 @@ mod tests {
                 total.add(Counts::of_batch(batch));
             }
             let whole = corpus.count();
-            assert_eq!((total.files, total.lines, total.words, total.bytes), (
-                whole.files,
-                whole.lines,
-                whole.words,
-                whole.bytes
-            ));
+            assert_eq!(
+                (total.files, total.lines, total.words, total.bytes),
+                (whole.files, whole.lines, whole.words, whole.bytes)
+            );
             assert_eq!(total.tally, whole.tally);
         }
     }

@@ -104,7 +104,9 @@ fn raw_output_is_the_text_or_the_bytes_themselves() {
 
 #[test]
 fn invalid_data_is_refused_and_leaves_nothing() {
-    for data in [&b""[..], b"\xa3ab", b"\x92\x01", b"\xc1", b"\x01\x01", b"\xa1x\x01", b"\x81\x01\x01", b"\xa1\xff"] {
+    for data in
+        [&b""[..], b"\xa3ab", b"\x92\x01", b"\xc1", b"\x01\x01", b"\xa1x\x01", b"\x81\x01\x01", b"\xa1\xff"]
+    {
         let mut out = vec![7];
         assert!(write_json(data, &mut out).is_err(), "{data:?}");
         assert!(write_raw(data, &mut out).is_err(), "{data:?}");

@@ -33,7 +33,9 @@ struct Model {
 impl Model {
     fn next(&self, which: Pull) -> Option<usize> {
         let places = self.tasks.iter().enumerate().filter_map(|(index, task)| match (task.at, which) {
-            (Where::Alone(place), Pull::Alone) | (Where::Queue(place), Pull::Ordinary) => Some((place, index)),
+            (Where::Alone(place), Pull::Alone) | (Where::Queue(place), Pull::Ordinary) => {
+                Some((place, index))
+            }
             _ => None,
         });
         places.min().map(|(_, index)| index)
@@ -114,18 +116,26 @@ fn walk(random: &mut Random, steps: usize) {
                 wake(&mut model, now);
             }
             11 if random.once_in(200) => {
-                let mut expected: Vec<u64> =
-                    model.tasks.iter().filter(|task| task.at != Where::Held).map(|task| task.number).collect();
+                let mut expected: Vec<u64> = model
+                    .tasks
+                    .iter()
+                    .filter(|task| task.at != Where::Held)
+                    .map(|task| task.number)
+                    .collect();
                 expected.sort_unstable();
                 let buried: Vec<u64> = store.bury_waiting().iter().map(|task| task.number).collect();
                 assert_eq!(buried, expected);
-                model.gone.extend(model.tasks.iter().filter(|task| task.at != Where::Held).map(|task| task.key));
+                model
+                    .gone
+                    .extend(model.tasks.iter().filter(|task| task.at != Where::Held).map(|task| task.key));
                 model.tasks.retain(|task| task.at == Where::Held);
             }
             _ => {
                 if let Some(key) = random.pick(&model.gone) {
                     store.release(key, Release::Again);
-                    assert!(store.finish(key).is_none() && store.get_mut(key).is_none() && !store.is_waiting(key));
+                    assert!(
+                        store.finish(key).is_none() && store.get_mut(key).is_none() && !store.is_waiting(key)
+                    );
                 }
             }
         }

@@ -103,14 +103,19 @@ impl<T: Ticket> Supervisor<T> {
             if let Some(task) = self.store.finish(key) {
                 let error = cancelled(&task);
                 let bytes = task.body.len();
-                self.actions.push(Action::Complete { ticket: task.ticket, outcome: Err(Box::new(error)), bytes });
+                self.actions.push(Action::Complete {
+                    ticket: task.ticket,
+                    outcome: Err(Box::new(error)),
+                    bytes,
+                });
             }
             return Handed::Answered;
         }
         if !place.session.fits(task.body.len()) {
             let len = task.body.len() + 4;
             let max = place.session.child().max_frame;
-            let message = format!("the task's frame has {len} bytes, the worker takes {max} (max_frame in its HELLO)");
+            let message =
+                format!("the task's frame has {len} bytes, the worker takes {max} (max_frame in its HELLO)");
             let failure = Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) };
             let pid = place.pid;
             self.end_failed(slot, pid, key, failure);
@@ -123,6 +128,7 @@ impl<T: Ticket> Supervisor<T> {
         task.ticket.delivered(slot, place.pid, task.attempts);
         let outgoing = Outgoing { body: &task.body, attempt: task.attempts };
         place.session.send(id, outgoing, place.outbox.append());
+        task.frame_end = place.outbox.end();
         Handed::Sent
     }
 }

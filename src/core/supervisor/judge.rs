@@ -31,16 +31,23 @@ impl<T: Ticket> Supervisor<T> {
         let ended_with_bye = place.session.has_ended();
         let serial = place.session.child().serial;
         let fruitful = place.finished > 0;
-        let exact = serial || place.alone;
+        let alone = std::mem::take(&mut place.alone);
+        let written = place.outbox.written();
         let open = place.session.leases().close_all();
-        let blame_one = exact || open.len() == 1;
+        // What was not written to the end cannot have been begun. Tasks go out in order, so the others stand in front.
+        let store = &mut self.store;
+        let read = open
+            .iter()
+            .take_while(|(_, key)| store.get_mut(*key).is_none_or(|task| task.frame_end <= written));
+        let suspects = if ended_with_bye { 0 } else { read.count() };
+        let blame_one = suspects == 1 || (suspects > 1 && (serial || alone));
         // Back to the front of the queue, the oldest last, so that it stands first.
         for (place_in_line, (_, key)) in open.into_iter().enumerate().rev() {
-            let guilt = match (ended_with_bye, blame_one) {
-                (true, _) => Guilt::None { in_vain: !fruitful },
-                (false, true) if place_in_line == 0 => Guilt::Certain,
-                (false, true) => Guilt::None { in_vain: false },
-                (false, false) => Guilt::Possible,
+            let guilt = match (place_in_line < suspects, blame_one) {
+                (true, true) if place_in_line == 0 => Guilt::Certain,
+                (true, false) => Guilt::Possible,
+                (_, true) => Guilt::None { in_vain: false },
+                (false, false) => Guilt::None { in_vain: !fruitful },
             };
             self.judge_task(key, guilt, serial, death);
         }
@@ -72,7 +79,9 @@ impl<T: Ticket> Supervisor<T> {
             Guilt::Certain | Guilt::Possible if task.policy.at_most_once => {
                 return self.end_task(key, TaskErrorKind::Lost, death);
             }
-            Guilt::Possible if is_delivered_enough(task) => return self.end_task(key, TaskErrorKind::Dead, death),
+            Guilt::Possible if is_delivered_enough(task) => {
+                return self.end_task(key, TaskErrorKind::Dead, death);
+            }
             Guilt::Possible => Release::Alone,
             Guilt::Certain => {
                 task.lives_used += 1;
@@ -106,7 +115,9 @@ impl<T: Ticket> Supervisor<T> {
 
     /// The end of a task that a worker held when the pool was ended.
     fn end_stopped(&mut self, key: TaskKey, death: &Arc<Death>) {
-        let Phase::Broken(first) = &self.phase else { return self.end_task(key, TaskErrorKind::Closed, death) };
+        let Phase::Broken(first) = &self.phase else {
+            return self.end_task(key, TaskErrorKind::Closed, death);
+        };
         let first = Arc::clone(first);
         if let Some(task) = self.store.finish(key) {
             let mut error = broken(task.number, &first);
@@ -140,8 +151,8 @@ impl<T: Ticket> Supervisor<T> {
         }
         place.life = Life::Vacant;
         // Before anybody was ready these are no accidents: the next try would end the same.
-        let hopeless =
-            !self.ever_ready && matches!(death.cause, Cause::Spawn { .. } | Cause::HelloTimeout(_) | Cause::Protocol(_));
+        let hopeless = !self.ever_ready
+            && matches!(death.cause, Cause::Spawn { .. } | Cause::HelloTimeout(_) | Cause::Protocol(_));
         let verdict = match death.code() {
             _ if hopeless => Verdict::GiveUp,
             Some(EXIT_PERMANENT) => Verdict::GiveUp,

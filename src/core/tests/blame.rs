@@ -77,17 +77,17 @@ fn many_deadly_tasks_do_not_count_out_what_waits_behind_them() {
 #[test]
 fn deadly_tasks_do_not_cost_a_proven_pool_its_workers() {
     let mut world = World::ready(2, 1);
+    world.submit_as(Policy::default().attempts(1), 0);
+    let deadly = usize::from(!world.has_tasks(0));
     world.submit();
-    let proof = world.held(0).len();
-    world.answer_everything();
-    assert!(proof <= 1);
-    for _ in 0..10 {
+    world.answer(1 - deadly);
+    world.submit();
+    for _ in 0..20 {
+        world.die(deadly, 11);
+        world.advance(std::time::Duration::from_millis(200));
+        world.start(deadly, &serial(1));
         let poison = world.submit_as(Policy::default().attempts(1), 0);
-        let slot = usize::from(world.has_tasks(1));
-        world.die(slot, 11);
-        assert_eq!(world.end_of(poison), Some(Err(TaskErrorKind::Dead)));
-        world.advance(std::time::Duration::from_secs(1));
-        world.start(slot, &serial(1));
+        assert_eq!(world.held(deadly), [poison], "the other one proved the program and is busy");
     }
     assert!(world.core.broken().is_none());
 }
@@ -199,4 +199,42 @@ fn workers_that_leave_without_doing_anything_come_to_an_end() {
         assert!(lives < 100);
     }
     assert_eq!(world.end_of(task), Some(Err(TaskErrorKind::Dead)));
+}
+
+#[test]
+fn what_was_not_written_to_the_end_had_not_begun() {
+    let mut world = World::ready(1, 4);
+    let begun = world.submit();
+    world.reads(0, false);
+    let once = world.submit_as(Policy::once(), 0);
+    let other = world.submit();
+    world.die(0, 9);
+    world.start(0, &serial(4));
+    assert_eq!(world.held(0), [begun, once, other]);
+    world.answer_all(0);
+    assert_eq!([begun, once, other].map(|task| world.end_of(task)), [Some(Ok(2)), Some(Ok(1)), Some(Ok(1))]);
+}
+
+#[test]
+fn a_worker_that_dies_idle_takes_nothing_from_what_was_on_its_way() {
+    let mut world = World::ready(1, 1);
+    world.reads(0, false);
+    let once = world.submit_as(Policy::once(), 0);
+    world.close_input(0);
+    world.die(0, 9);
+    world.start(0, &serial(1));
+    world.answer_all(0);
+    assert_eq!(world.end_of(once), Some(Ok(1)));
+}
+
+#[test]
+fn only_what_a_parallel_worker_can_have_read_is_suspect() {
+    let mut world = World::ready_as(1, &parallel(4));
+    let poison = world.submit_as(Policy::default().attempts(1), 0);
+    world.reads(0, false);
+    let others = world.submit_many(3);
+    world.die(0, 11);
+    assert_eq!(world.end_of(poison), Some(Err(TaskErrorKind::Dead)), "it is the only one it can be");
+    world.start(0, &parallel(4));
+    assert_eq!(world.held(0), others, "together, for none of them is suspect");
 }

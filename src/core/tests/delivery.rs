@@ -36,7 +36,10 @@ fn a_failure_is_final_unless_it_asks_for_another_try() {
     let task = world.submit();
     world.fail(0, &Failure::new("acme.no_such_user", "nobody"));
     let error = world.outcome(task).as_ref().expect_err("a failure");
-    assert_eq!((error.kind(), error.code(), error.attempt()), (TaskErrorKind::Failed, "acme.no_such_user", 1));
+    assert_eq!(
+        (error.kind(), error.code(), error.attempt()),
+        (TaskErrorKind::Failed, "acme.no_such_user", 1)
+    );
 }
 
 #[test]

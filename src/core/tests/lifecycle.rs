@@ -236,10 +236,13 @@ fn nothing_counts_that_a_worker_says_after_it_broke_the_protocol() {
     let mut world = World::ready(1, 2);
     let tasks = world.submit_many(2);
     world.say(0, |_, out| out.extend_from_slice(&[0, 0, 0, 5, 0, 0, 0, 7, 0xc0]));
-    let held = world.child(0).tasks[0].0;
-    world.core.handle_too_large(0, held, 1 << 20, b"\x94\xa8FINISHED\x01\x01", world.now);
+    assert!(world.child(0).killed);
+    let ids: Vec<u32> = world.child(0).tasks.iter().map(|(id, _)| *id).collect();
+    let answer = b"\x94\xa8FINISHED\x01\xc0\xc0";
+    world.core.handle_frame(0, ids[0], answer, world.now);
+    world.core.handle_too_large(0, ids[1], 1 << 20, answer, world.now);
     world.settle();
-    assert_eq!(world.end_of(tasks[0]), None);
+    assert!(tasks.iter().all(|task| world.end_of(*task).is_none()));
 }
 
 #[test]

@@ -23,7 +23,8 @@ fn every_accepted_task_has_exactly_one_end_whatever_happens() {
         walk(seed);
         return;
     }
-    let steps = std::env::var("STOKEHOLD_STEPS").map_or(STEPS, |steps| steps.parse().expect("a number of steps"));
+    let steps =
+        std::env::var("STOKEHOLD_STEPS").map_or(STEPS, |steps| steps.parse().expect("a number of steps"));
     let (mut walked, mut ends) = (0, Ends::default());
     for seed in 0u64.. {
         walked += walk(seed).tally(&mut ends);
@@ -119,6 +120,12 @@ impl Walk {
             let attempts = self.world.policy(task).attempts;
             if self.all_serial && error.kind() == TaskErrorKind::Dead {
                 assert!(error.attempt() <= attempts, "task {task} had {attempts} lives: {error:?}");
+                let in_vain = self.world.attempts(task).len() >= attempts as usize + 8;
+                let lost = self.world.lives_lost(task);
+                assert!(
+                    lost == attempts || in_vain,
+                    "task {task} lost {lost} of {attempts} lives: {error:?}"
+                );
             }
             if error.kind() == TaskErrorKind::Lost {
                 assert!(self.world.policy(task).at_most_once);
@@ -211,7 +218,11 @@ impl Walk {
             return self.world.hello(slot, &hello);
         }
         if !child.is_ready {
-            if self.random.once_in(4) { self.world.say_progress(slot) } else { self.world.say_ready(slot) }
+            if self.random.once_in(4) {
+                self.world.say_progress(slot)
+            } else {
+                self.world.say_ready(slot)
+            }
             return;
         }
         let held = child.tasks.len();
@@ -273,7 +284,11 @@ impl Walk {
         self.steps += 1;
         let world = &mut self.world;
         if let Some(slot) = world.spawning.first().copied() {
-            if self.random.once_in(5) { world.fail_spawn(slot) } else { drop(world.spawn(slot)) }
+            if self.random.once_in(5) {
+                world.fail_spawn(slot);
+            } else {
+                world.spawn(slot);
+            }
             return;
         }
         let slot = self.random.below(world.children.len());

@@ -42,7 +42,11 @@ fn tasks_that_become_slow_are_soon_sent_one_by_one() {
     let mut world = learning(64);
     work(&mut world, 200, Duration::from_micros(1));
     work(&mut world, 64 + 6, Duration::from_millis(10));
-    assert_eq!(world.held(0).len(), 1, "what was learned beyond the worker's window is not to be unlearned first");
+    assert_eq!(
+        world.held(0).len(),
+        1,
+        "what was learned beyond the worker's window is not to be unlearned first"
+    );
 }
 
 #[test]

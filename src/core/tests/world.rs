@@ -12,17 +12,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
-    ChildEvent, ChildHello, ChildSession, Failure, FrameEvent, Recipient, Splitter, begin_frame, data, finish_frame,
-    wire, write_head,
+    ChildEvent, ChildHello, ChildSession, Failure, FrameEvent, Recipient, Splitter, begin_frame, data,
+    finish_frame, wire, write_head,
 };
 
 use crate::core::slot::{Due, Life};
 use crate::core::store::Store;
-use crate::core::{Action, Event, NewTask, Outcome, Policy, Supervisor, SupervisorConfig, TaskErrorKind, TaskKey, Ticket};
+use crate::core::{
+    Action, Event, NewTask, Outcome, Policy, Supervisor, SupervisorConfig, TaskErrorKind, TaskKey, Ticket,
+};
 
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const MAX_FRAME: u32 = 65_536;
+
+/// What a script does with the child's half of a session is allowed.
+const RULES: &str = "the script keeps the rules of the session";
 
 /// What the world keeps for a task.
 #[derive(Debug)]
@@ -100,6 +105,8 @@ pub(crate) struct World {
     wanted: BTreeMap<u64, Rc<Cell<bool>>>,
     /// Which slot has a task.
     holders: BTreeMap<u64, usize>,
+    /// How many lives a task has lost, as far as the children can tell.
+    lives: BTreeMap<u64, u32>,
     /// Tasks that a worker died over and may have begun.
     may_have_begun: BTreeSet<u64>,
     fresh: Rc<RefCell<Vec<Delivery>>>,
@@ -136,6 +143,7 @@ impl World {
             policies: BTreeMap::new(),
             wanted: BTreeMap::new(),
             holders: BTreeMap::new(),
+            lives: BTreeMap::new(),
             may_have_begun: BTreeSet::new(),
             fresh: Rc::default(),
             next_pid: 1000,
@@ -201,7 +209,7 @@ impl World {
     }
 
     /// Nobody waits for it any more.
-    pub(crate) fn forget(&mut self, task: u64) {
+    pub(crate) fn forget(&self, task: u64) {
         self.wanted[&task].set(false);
     }
 
@@ -258,7 +266,10 @@ impl World {
             self.core.handle_time(self.now);
             self.settle();
             let next = self.core.next_deadline();
-            assert!(next.is_none_or(|next| next > self.now), "a deadline is over and stays: the engine would spin");
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "a deadline is over and stays: the engine would spin"
+            );
         }
         self.now = target;
     }
@@ -281,17 +292,17 @@ impl World {
         child.has_greeted = true;
         child.is_ready = hello.ready;
         child.session = ChildSession::new(hello.clone(), u64::from(child.pid));
-        self.say(slot, |child, out| drop(child.session.hello(out)));
+        self.say(slot, |child, out| child.session.hello(out).expect(RULES));
     }
 
     pub(crate) fn say_ready(&mut self, slot: usize) {
         self.child(slot).is_ready = true;
-        self.say(slot, |child, out| drop(child.session.ready(out)));
+        self.say(slot, |child, out| child.session.ready(out).expect(RULES));
     }
 
     /// PROGRESS of its start.
     pub(crate) fn say_progress(&mut self, slot: usize) {
-        self.say(slot, |child, out| drop(child.session.progress(0, &[0xc0], out)));
+        self.say(slot, |child, out| child.session.progress(0, &[0xc0], out).expect(RULES));
     }
 
     pub(crate) fn credit(&mut self, slot: usize, window: u32) {
@@ -317,7 +328,7 @@ impl World {
     pub(crate) fn answer_at(&mut self, slot: usize, index: usize) -> u64 {
         let (id, task) = self.take(slot, index);
         self.say(slot, |child, out| {
-            drop(child.session.finished(id, out, |out| wire::write_str(out, &task.to_string())));
+            child.session.finished(id, out, |out| wire::write_str(out, &task.to_string())).expect(RULES);
         });
         task
     }
@@ -330,7 +341,7 @@ impl World {
         }
         self.say(slot, |child, out| {
             for (id, task) in tasks {
-                drop(child.session.finished(id, out, |out| wire::write_str(out, &task.to_string())));
+                child.session.finished(id, out, |out| wire::write_str(out, &task.to_string())).expect(RULES);
             }
         });
     }
@@ -345,7 +356,8 @@ impl World {
     /// Its oldest task failed.
     pub(crate) fn fail(&mut self, slot: usize, failure: &Failure) -> u64 {
         let (id, task) = self.take(slot, 0);
-        self.say(slot, |child, out| drop(child.session.failed(id, failure, out)));
+        *self.lives.entry(task).or_default() += u32::from(failure.begun != Some(false));
+        self.say(slot, |child, out| child.session.failed(id, failure, out).expect(RULES));
         task
     }
 
@@ -354,7 +366,9 @@ impl World {
         let (id, task) = self.take(slot, 0);
         self.say(slot, |child, out| {
             // A good SDK would hold it back.
-            frame(out, id, "FINISHED", u64::from(child.pid), |out| wire::write_bin(out, &[0; MAX_FRAME as usize]));
+            frame(out, id, "FINISHED", u64::from(child.pid), |out| {
+                wire::write_bin(out, &[0; MAX_FRAME as usize])
+            });
         });
         task
     }
@@ -362,7 +376,7 @@ impl World {
     pub(crate) fn bye(&mut self, slot: usize) {
         let child = self.child(slot);
         child.said_bye = true;
-        self.say(slot, |child, out| drop(child.session.bye(out)));
+        self.say(slot, |child, out| child.session.bye(out).expect(RULES));
     }
 
     /// What its runtime printed.
@@ -418,11 +432,16 @@ impl World {
     fn end(&mut self, slot: usize, status: ExitStatus) {
         let child = self.children[slot].take().expect("a process that can exit");
         let blamed = if child.serial { 1 } else { usize::MAX };
-        let lost: Vec<u64> = self.holders.iter().filter(|(_, holder)| **holder == slot).map(|(task, _)| *task).collect();
+        let lost: Vec<u64> =
+            self.holders.iter().filter(|(_, holder)| **holder == slot).map(|(task, _)| *task).collect();
         for task in lost {
             self.holders.remove(&task);
         }
         if !child.said_bye {
+            let guilty = child.tasks.front().filter(|_| child.serial);
+            if let Some((_, task)) = guilty {
+                *self.lives.entry(*task).or_default() += 1;
+            }
             self.may_have_begun.extend(child.tasks.iter().take(blamed).map(|(_, task)| *task));
         }
         self.core.handle_exit(slot, Some(status), "last words", self.now);
@@ -460,13 +479,22 @@ impl World {
         self.ends.len() as u64 == self.accepted
     }
 
+    /// How many lives a task has lost to serial workers.
+    pub(crate) fn lives_lost(&self, task: u64) -> u32 {
+        self.lives.get(&task).copied().unwrap_or(0)
+    }
+
     pub(crate) fn policy(&self, task: u64) -> Policy {
         self.policies[&task]
     }
 
     /// Which attempts of a task were handed out.
     pub(crate) fn attempts(&self, task: u64) -> Vec<u32> {
-        self.deliveries.iter().filter(|delivery| delivery.task == task).map(|delivery| delivery.attempt).collect()
+        self.deliveries
+            .iter()
+            .filter(|delivery| delivery.task == task)
+            .map(|delivery| delivery.attempt)
+            .collect()
     }
 
     pub(crate) fn deaths(&self) -> usize {
@@ -534,7 +562,10 @@ impl World {
             Action::Complete { ticket, outcome, bytes } => {
                 assert!(bytes > 0);
                 let task = ticket.number;
-                assert!(!self.holders.contains_key(&task), "task {task} ended while a worker has it: {outcome:?}");
+                assert!(
+                    !self.holders.contains_key(&task),
+                    "task {task} ended while a worker has it: {outcome:?}"
+                );
                 if let Ok(answered) = &outcome {
                     assert_eq!(data::decode::<String>(&answered.data).unwrap(), task.to_string());
                 }
@@ -599,6 +630,7 @@ impl World {
             assert!(self.holders.insert(task, slot).is_none(), "task {task} is with two workers");
             assert!(!self.ends.contains_key(&task), "task {task} was answered and is handed out again");
             assert!(attempt >= 1);
+            assert!(self.wanted[&task].get(), "nobody wants task {task}");
             let once = self.policies[&task].at_most_once;
             assert!(!(once && self.may_have_begun.contains(&task)), "task {task} may run twice and must not");
             self.deliveries.push(delivery);
@@ -610,8 +642,16 @@ impl World {
         self.take_deliveries();
         let store = &self.core.store;
         let held: usize = self.core.slots.iter().map(|place| place.session.open_count() as usize).sum();
-        assert_eq!(store.len(), store.waiting() + store.pausing() + held, "tasks are queued, pausing or with a worker");
-        assert_eq!(store.len() as u64 + self.ends.len() as u64, self.accepted, "each task is in the table or answered");
+        assert_eq!(
+            store.len(),
+            store.waiting() + store.pausing() + held,
+            "tasks are queued, pausing or with a worker"
+        );
+        assert_eq!(
+            store.len() as u64 + self.ends.len() as u64,
+            self.accepted,
+            "each task is in the table or answered"
+        );
         assert_eq!(held, self.holders.len(), "leases and holders");
         for slot in 0..self.children.len() {
             self.check_slot(slot);
@@ -634,13 +674,18 @@ impl World {
             (Life::Running, Some(child)) => {
                 assert!(!child.killed && !child.terminated);
                 let serves = place.session.is_open() && !place.deaf;
-                assert_ne!(serves, place.deadline.is_some(), "slot {slot} serves or must do something in time: {place:?}");
+                assert_ne!(
+                    serves,
+                    place.deadline.is_some(),
+                    "slot {slot} serves or must do something in time: {place:?}"
+                );
             }
             (Life::Ending, Some(child)) => {
                 assert!(child.killed || place.deadline.is_some(), "slot {slot} may linger for ever");
             }
             (life, child) => panic!("slot {slot} is {life:?} with process {child:?}"),
         }
+        assert!(!place.alone || place.session.open_count() == 1, "slot {slot} is alone with {place:?}");
         let idle = place.takes_tasks() && place.session.open_count() == 0 && place.credit() > 0;
         assert!(!(idle && self.core.store.waiting() > 0), "slot {slot} is idle while tasks wait");
         if let Some(child) = child.filter(|child| child.reads && !child.input_ended) {

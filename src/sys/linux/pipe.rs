@@ -1,10 +1,11 @@
 //! Pipes to a child: made, and read from and written to without ever waiting. Keeps no bytes.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::signals::without_sigpipe;
@@ -23,8 +24,23 @@ pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
 /// `WouldBlock` when nothing fits; `BrokenPipe` when nobody will read, without a SIGPIPE for the host whatever
 /// it does with that signal. Never `Interrupted`.
 pub(crate) fn write(fd: BorrowedFd<'_>, from: &[u8]) -> io::Result<usize> {
+    // Since 6.18 the kernel can be told with the write itself; before, the host's disposition has to be asked for each time.
+    if QUIET_WRITES.load(Ordering::Relaxed) {
+        match retry_on_intr(|| rustix::io::pwritev2(fd, &[IoSlice::new(from)], u64::MAX, NO_SIGNAL)) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                QUIET_WRITES.store(false, Ordering::Relaxed)
+            }
+            result => return Ok(result?),
+        }
+    }
     without_sigpipe(|| Ok(retry_on_intr(|| rustix::io::write(fd, from))?))
 }
+
+/// `RWF_NOSIGNAL`: no SIGPIPE from this write. See pwritev2(2).
+const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
+
+/// Whether the kernel knows [`NO_SIGNAL`], as far as known.
+static QUIET_WRITES: AtomicBool = AtomicBool::new(true);
 
 /// Which end of a new pipe stays here.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,155 @@
+//! JSON lines, result records, and the errors in them.
+
+use serde_json::{Value, json};
+
+use crate::support::{Dir, HELLO_AND_READY, Run, STOKEHOLD, within};
+
+fn echo(options: &[&str]) -> Run {
+    Run::new([&["run"], options, &["--", STOKEHOLD, "echo-worker"]].concat())
+}
+
+fn records(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_record_says_what_came_from_where() {
+    within(|| {
+        let finished = echo(&["-j", "1"]).feed("hello\n").expect_code(0);
+        let record = &records(finished.text())[0];
+        assert_eq!(
+            (&record["seq"], &record["ok"], &record["data"], &record["worker"], &record["attempt"]),
+            (&json!(1), &json!(true), &json!("hello"), &json!(0), &json!(1))
+        );
+        assert!(record["ms"].as_f64().unwrap() >= 0.0);
+        assert!(
+            finished.text().starts_with(r#"{"seq":1,"ok":true,"data":"hello","ms":"#),
+            "{}",
+            finished.text()
+        );
+    });
+}
+
+#[test]
+fn json_values_come_back_exactly() {
+    within(|| {
+        let lines = "{\"z\":[1,-2,1.5],\"a\":{\"k\":null}}\n18446744073709551615\n-9223372036854775808\n\"ü\\u0001\"\n";
+        let finished = echo(&["--jsonl", "--raw"]).feed(lines).expect_code(0);
+        assert_eq!(
+            finished.text(),
+            "{\"z\":[1,-2,1.5],\"a\":{\"k\":null}}\n18446744073709551615\n-9223372036854775808\nü\u{1}\n"
+        );
+    });
+}
+
+#[test]
+fn a_bad_line_is_an_error_in_its_place_with_file_and_line() {
+    within(|| {
+        let dir = Dir::new("bad-line");
+        let input = dir.file("items.jsonl", "1\nnonsense\n\n{\"a\":1,\"a\":2}\n[5]");
+        let finished = echo(&["--jsonl", "--in", &input]).feed("").expect_code(1);
+        let records = records(finished.text());
+        let seen: Vec<_> = records
+            .iter()
+            .map(|record| (record["seq"].as_u64().unwrap(), record["ok"].as_bool().unwrap()))
+            .collect();
+        assert_eq!(seen, [(1, true), (2, false), (4, false), (5, true)], "a blank line is no record");
+        assert_eq!(records[1]["error"]["code"], "bad_input");
+        let message = records[1]["error"]["message"].as_str().unwrap();
+        assert!(message.contains("items.jsonl:2: "), "{message}");
+        assert!(finished.stderr.contains("items.jsonl:2: "), "{}", finished.stderr);
+        assert!(finished.stderr.contains("2 of 4 records failed"), "{}", finished.stderr);
+
+        let raw = echo(&["--jsonl", "--raw", "--in", &input]).feed("").expect_code(1);
+        assert_eq!(raw.text(), "1\n[5]\n", "raw output has nothing in place of a failure");
+    });
+}
+
+#[test]
+fn bad_lines_keep_their_places_among_many_good_ones() {
+    within(|| {
+        let line = |seq: u64| if seq.is_multiple_of(7) { "?\n".to_owned() } else { format!("{seq}\n") };
+        let input: String = (1..=30_000).map(line).collect();
+        for options in [&["--jsonl", "-j", "2"][..], &["--jsonl", "-j", "2", "--unordered"]] {
+            let finished = echo(options).feed(input.clone()).expect_code(1);
+            let mut records = records(finished.text());
+            if options.len() > 3 {
+                records.sort_by_key(|record| record["seq"].as_u64());
+            }
+            assert_eq!(records.len(), 30_000);
+            for (record, seq) in records.iter().zip(1_u64..) {
+                assert_eq!(record["seq"], seq);
+                assert_eq!(record["ok"], seq % 7 != 0);
+                assert!(seq % 7 == 0 || record["data"] == seq, "{record}");
+            }
+            assert_eq!(
+                finished.stderr.lines().filter(|line| line.contains("stdin:")).count(),
+                10,
+                "the first ten"
+            );
+            assert!(finished.stderr.contains("4285 of 30000 records failed (4275 of them not shown above)"));
+        }
+    });
+}
+
+#[test]
+fn nothing_but_bad_lines_ends_too() {
+    within(|| {
+        let finished = echo(&["--jsonl"]).feed("?\n".repeat(5_000)).expect_code(1);
+        assert_eq!(finished.text().lines().count(), 5_000);
+    });
+}
+
+#[test]
+fn a_bad_line_is_told_while_input_still_waits() {
+    within(|| {
+        let mut running = echo(&["--jsonl"]).start();
+        running.write("?\n");
+        assert!(running.line().contains("bad_input"));
+        drop(running.stdin.take());
+        running.finish().expect_code(1);
+    });
+}
+
+#[test]
+fn a_failure_has_the_code_of_the_worker() {
+    within(|| {
+        let finished = echo(&["--request", "resize", "-j", "1"]).feed("a\n").expect_code(1);
+        let record = &records(finished.text())[0];
+        assert_eq!((&record["ok"], &record["error"]["code"]), (&json!(false), &json!("unknown_request")));
+        assert_eq!((&record["error"]["worker"], &record["error"]["attempt"]), (&json!(0), &json!(1)));
+        assert!(finished.stderr.contains("record 1 failed in worker 0"), "{}", finished.stderr);
+    });
+}
+
+#[test]
+fn a_worker_that_dies_with_a_record_is_described_in_it() {
+    within(|| {
+        let script = format!("printf '{HELLO_AND_READY}'; head -c 200 >/dev/null; echo oh no >&2; exit 7");
+        let finished = Run::new(["run", "-j", "1", "--attempts", "1", "--", "sh", "-c", &script])
+            .feed(format!("{}\n", "x".repeat(300)))
+            .expect_code(1);
+        let error = &records(finished.text())[0]["error"];
+        assert_eq!(
+            (&error["code"], &error["exit_code"], &error["attempt"]),
+            (&json!("crashed"), &json!(7), &json!(1))
+        );
+        assert_eq!(error["stderr_tail"].as_str().unwrap().trim(), "oh no");
+        assert!(error["pid"].is_u64() && error["worker"] == 0, "{error}");
+        assert!(finished.stderr.contains("[worker 0] oh no"), "{}", finished.stderr);
+    });
+}
+
+#[test]
+fn what_a_worker_writes_to_stderr_cannot_drive_the_terminal() {
+    within(|| {
+        let script = format!(
+            "printf '{HELLO_AND_READY}'; head -c 200 >/dev/null; printf '\\033[31mred\\007\\n' >&2; exit 7"
+        );
+        let finished = Run::new(["run", "-j", "1", "--attempts", "1", "--", "sh", "-c", &script])
+            .feed(format!("{}\n", "x".repeat(300)))
+            .expect_code(1);
+        assert!(finished.stderr.contains("[worker 0] \\u{1b}[31mred\\u{7}\n"), "{}", finished.stderr);
+        assert!(!finished.stderr.contains('\u{1b}'));
+    });
+}
