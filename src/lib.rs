@@ -67,6 +67,7 @@
 mod channel;
 mod command;
 mod core;
+mod deadline;
 mod driver;
 mod error;
 mod map;

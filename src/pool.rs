@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::core::{Supervisor, SupervisorConfig};
 use crate::driver::{Admission, Bounds, Engine, Mail, Refusal, Shared};
 use crate::task::{Decode, Unsent, decode_as, leave_encoded};
-use crate::{Event, Policy, Report, StartError, SubmitError, Task, TrySubmitError, WorkerCommand, sys};
+use crate::{Event, Policy, Report, StartError, SubmitError, Task, TrySubmitError, WorkerCommand, deadline, sys};
 
 /// How long the end of all workers may take after SIGKILL. Only a process stuck in a device takes longer.
 const REAP_GRACE: Duration = Duration::from_secs(2);
@@ -151,7 +151,7 @@ impl PoolBuilder {
         let engine = Engine::new(core, self.command.launch(run), self.workers)?;
         let (shared, background) = Shared::start(engine, self.bounds, parent)?;
         let pool = Pool { shared, background: Mutex::new(Some(background)), policy: self.policy };
-        if !pool.shared.wait_for_start(Instant::now() + self.start_timeout) {
+        if !pool.shared.wait_for_start(deadline::after(self.start_timeout)) {
             return Err(StartError::Timeout(self.start_timeout));
         }
         match pool.shared.refusal() {
@@ -251,7 +251,7 @@ impl Pool {
 
     /// Reserves a place in the queue. Blocks while the queue is full, at most `timeout`.
     pub fn reserve_timeout(&self, timeout: Duration) -> Result<Permit<'_>, SubmitError> {
-        self.reserve_until(Some((Instant::now() + timeout, timeout)))
+        self.reserve_until(Some((deadline::after(timeout), timeout)))
     }
 
     /// A receiver of what happens in the pool from now on: workers that get ready, die or write to stderr, tasks that are
@@ -267,7 +267,7 @@ impl Pool {
     /// `deadline`; the report says what each worker needed. Afterwards no child, no zombie and no descriptor of the pool is left.
     pub fn shutdown(self, deadline: Duration) -> Report {
         self.shared.close();
-        let at = Instant::now() + deadline;
+        let at = deadline::after(deadline);
         self.shared.post(Mail::Shutdown(at));
         self.end(at + FORCE_GRACE + REAP_GRACE)
     }
@@ -359,7 +359,7 @@ impl With<'_> {
         J: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let deadline = Some((Instant::now() + timeout, timeout));
+        let deadline = Some((deadline::after(timeout), timeout));
         self.encode(request.name(), job, decode_as::<R>)?.submit(&self.pool.shared, deadline)
     }
 

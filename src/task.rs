@@ -12,7 +12,7 @@ use stokehold_protocol::{Data, data};
 
 use crate::core::{Answered, Outcome};
 use crate::driver::{Admission, Cell, ComesAbout, Mail, Place, Refusal, Shared, Ticket};
-use crate::{Policy, SubmitError, TaskError, TaskErrorKind, TrySubmitError};
+use crate::{Policy, SubmitError, TaskError, TaskErrorKind, TrySubmitError, deadline};
 
 /// A task on its way. It ends with exactly one outcome, whatever happens to the workers.
 ///
@@ -78,7 +78,7 @@ impl<R> Task<R> {
 
     /// Blocks until its outcome is there, at most `timeout`. Then the task comes back, to be waited for again.
     pub fn wait_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
-        self.block(Some(Instant::now() + timeout));
+        self.block(Some(deadline::after(timeout)));
         self.finish().ok_or(self)
     }
 

@@ -183,7 +183,7 @@ fn show(corpus: &Corpus, workers: usize) -> Result<(), Trouble> {
         .map_err(|_| Trouble::NoVictim("its second attempt takes too long"))??;
     total.add(again.counts);
     let took = begun.elapsed();
-    let report = pool.shutdown(Duration::from_secs(5));
+    let _ = pool.shutdown(Duration::from_secs(5));
 
     let retried = events
         .try_iter()
@@ -200,8 +200,9 @@ fn show(corpus: &Corpus, workers: usize) -> Result<(), Trouble> {
     let rate = |count: u64| (count as f64 / took.as_secs_f64()) as u64;
     writeln!(
         out,
-        "\n{} tasks in {:.3} s: {} and {} words a second.",
-        grouped(report.workers.iter().map(|worker| worker.tasks).sum()),
+        "\n{} task{} in {:.3} s: {} and {} words a second.",
+        grouped(batches.len() as u64),
+        s(batches.len()),
         took.as_secs_f64(),
         size(rate(total.bytes)),
         grouped(rate(total.words)),

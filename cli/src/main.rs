@@ -38,9 +38,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Feeds lines or JSON records to workers and writes their results
+    // What `run` and `demo` are for is told by their arguments' types.
     Run(run::RunArgs),
-    /// Counts words with workers and kills one on the way, with nothing to install
     Demo(demo::DemoArgs),
     /// A worker that echoes, for trying things
     ///

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use stokehold::Rung;
-use stokehold_tests::{Arena, children_of, eventually, is_alive, stirrings, within};
+use stokehold::{Pool, Rung, TaskErrorKind};
+use stokehold_tests::{Arena, children_of, eventually, is_alive, stirrings, stop, within};
 
 use crate::child;
-use crate::stage::{MOMENT, Overseer, PATIENCE, SQUARE, WAIT_AT, honest, wait_for_effect};
+use crate::stage::{
+    ECHO, MOMENT, Overseer, PATIENCE, SQUARE, WAIT_AT, WHO, command, honest, wait_for_effect,
+};
 
 /// Runs a scene with so many workers; gives it back when it left nothing, in its own process and outside.
 fn run(scene: &str, workers: usize, program: &[&str]) -> Overseer {
@@ -120,6 +122,38 @@ fn a_shutdown_finishes_what_was_accepted() {
         held.wait().unwrap();
         for (task, n) in tasks.into_iter().zip(0..) {
             assert_eq!(task.wait().unwrap(), n * n);
+        }
+    });
+}
+
+#[test]
+fn a_stopped_worker_is_woken_to_be_ended() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = honest(&arena, 1).start().unwrap();
+        let (pid, ..) = pool.submit(WHO, &()).unwrap().wait().unwrap();
+        stop(pid);
+        let begun = Instant::now();
+        let report = pool.shutdown(Duration::from_millis(100));
+        assert!(report.complete && report.workers[0].rung == Rung::Terminated, "{report:?}");
+        assert!(begun.elapsed() < MOMENT);
+    });
+}
+
+#[test]
+fn a_worker_that_reads_nothing_blocks_neither_submit_nor_shutdown() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = Pool::builder(command(&arena, child!("unheeding"))).workers(1).window(64).start().unwrap();
+        let large = "x".repeat(1 << 20);
+        let tasks: Vec<_> = std::iter::from_fn(|| pool.try_submit(ECHO, &large).ok()).take(100).collect();
+        assert!((20..=32).contains(&tasks.len()), "{} MiB were let in, the queue takes 32", tasks.len());
+        let begun = Instant::now();
+        let report = pool.shutdown(Duration::from_millis(100));
+        assert!(report.complete && report.workers[0].rung == Rung::Terminated, "{report:?}");
+        assert!(begun.elapsed() < MOMENT);
+        for task in tasks {
+            assert_eq!(task.wait().unwrap_err().kind(), TaskErrorKind::Closed);
         }
     });
 }

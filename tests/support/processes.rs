@@ -1,4 +1,4 @@
-//! What /proc tells about processes, and SIGKILL. Reads only, apart from the signal.
+//! What /proc tells about processes, and two signals. Reads only, apart from those.
 
 use std::fs;
 use std::path::Path;
@@ -31,8 +31,17 @@ pub fn is_alive(pid: u32) -> bool {
 
 /// Sends SIGKILL. Nothing happens if there is no such process.
 pub fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+/// Sends SIGSTOP. Nothing happens if there is no such process.
+pub fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+}
+
+fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, signal);
     }
 }
 

@@ -55,6 +55,12 @@ fn help_and_version_are_on_stdout() {
             let help = Run::new([subcommand, "--help"]).feed("").expect_code(0);
             assert!(help.text().contains("stokehold "), "{subcommand} has no example: {}", help.text());
         }
+        let run = Run::new(["run", "--help"]).feed("").expect_code(0);
+        assert!(
+            run.text().contains("is replaced, and the task it was doing is tried again"),
+            "{}",
+            run.text()
+        );
         let version = Run::new(["--version"]).feed("").expect_code(0);
         assert_eq!(version.text(), format!("stokehold {}\n", env!("CARGO_PKG_VERSION")));
     });

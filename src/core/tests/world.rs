@@ -12,22 +12,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
-    ChildEvent, ChildHello, ChildSession, Failure, FrameEvent, Recipient, Splitter, begin_frame, data,
-    finish_frame, wire, write_head,
+    ChildEvent, ChildHello, ChildSession, Failure, FrameEvent, Recipient, Splitter, data, wire, write_head,
 };
 
-use crate::core::slot::{Due, Life};
-use crate::core::store::Store;
 use crate::core::{
     Action, Event, NewTask, Outcome, Policy, Supervisor, SupervisorConfig, TaskErrorKind, TaskKey, Ticket,
 };
 
+mod checks;
+mod script;
+
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const MAX_FRAME: u32 = 65_536;
-
-/// What a script does with the child's half of a session is allowed.
-const RULES: &str = "the script keeps the rules of the session";
 
 /// What the world keeps for a task.
 #[derive(Debug)]
@@ -274,153 +271,6 @@ impl World {
         self.now = target;
     }
 
-    // What children do.
-
-    /// From nothing to READY.
-    pub(crate) fn start(&mut self, slot: usize, hello: &ChildHello) -> u32 {
-        let pid = self.spawn(slot);
-        self.hello(slot, hello);
-        if !hello.ready {
-            self.say_ready(slot);
-        }
-        pid
-    }
-
-    pub(crate) fn hello(&mut self, slot: usize, hello: &ChildHello) {
-        let child = self.child(slot);
-        child.serial = hello.serial;
-        child.has_greeted = true;
-        child.is_ready = hello.ready;
-        child.session = ChildSession::new(hello.clone(), u64::from(child.pid));
-        self.say(slot, |child, out| child.session.hello(out).expect(RULES));
-    }
-
-    pub(crate) fn say_ready(&mut self, slot: usize) {
-        self.child(slot).is_ready = true;
-        self.say(slot, |child, out| child.session.ready(out).expect(RULES));
-    }
-
-    /// PROGRESS of its start.
-    pub(crate) fn say_progress(&mut self, slot: usize) {
-        self.say(slot, |child, out| child.session.progress(0, &[0xc0], out).expect(RULES));
-    }
-
-    pub(crate) fn credit(&mut self, slot: usize, window: u32) {
-        self.say(slot, |child, out| {
-            frame(out, 0, "CREDIT", u64::from(child.pid), |out| {
-                wire::write_map_len(out, 1);
-                wire::write_str(out, "window");
-                wire::write_uint(out, u64::from(window));
-            });
-        });
-    }
-
-    /// A request of its own.
-    pub(crate) fn ask(&mut self, slot: usize, id: u32) {
-        self.say(slot, |child, out| frame(out, id, "acme.ask", u64::from(child.pid), wire::write_nil));
-    }
-
-    /// Answers its oldest task.
-    pub(crate) fn answer(&mut self, slot: usize) -> u64 {
-        self.answer_at(slot, 0)
-    }
-
-    pub(crate) fn answer_at(&mut self, slot: usize, index: usize) -> u64 {
-        let (id, task) = self.take(slot, index);
-        self.say(slot, |child, out| {
-            child.session.finished(id, out, |out| wire::write_str(out, &task.to_string())).expect(RULES);
-        });
-        task
-    }
-
-    /// Answers all it has, in one write.
-    pub(crate) fn answer_all(&mut self, slot: usize) {
-        let tasks: Vec<(u32, u64)> = self.child(slot).tasks.drain(..).collect();
-        for (_, task) in &tasks {
-            self.holders.remove(task);
-        }
-        self.say(slot, |child, out| {
-            for (id, task) in tasks {
-                child.session.finished(id, out, |out| wire::write_str(out, &task.to_string())).expect(RULES);
-            }
-        });
-    }
-
-    /// Answers all there is, until nobody has anything.
-    pub(crate) fn answer_everything(&mut self) {
-        while let Some(slot) = (0..self.children.len()).find(|slot| self.has_tasks(*slot)) {
-            self.answer_all(slot);
-        }
-    }
-
-    /// Its oldest task failed.
-    pub(crate) fn fail(&mut self, slot: usize, failure: &Failure) -> u64 {
-        let (id, task) = self.take(slot, 0);
-        *self.lives.entry(task).or_default() += u32::from(failure.begun != Some(false));
-        self.say(slot, |child, out| child.session.failed(id, failure, out).expect(RULES));
-        task
-    }
-
-    /// Answers its oldest task with more than the pool takes.
-    pub(crate) fn answer_too_large(&mut self, slot: usize) -> u64 {
-        let (id, task) = self.take(slot, 0);
-        self.say(slot, |child, out| {
-            // A good SDK would hold it back.
-            frame(out, id, "FINISHED", u64::from(child.pid), |out| {
-                wire::write_bin(out, &[0; MAX_FRAME as usize])
-            });
-        });
-        task
-    }
-
-    pub(crate) fn bye(&mut self, slot: usize) {
-        let child = self.child(slot);
-        child.said_bye = true;
-        self.say(slot, |child, out| child.session.bye(out).expect(RULES));
-    }
-
-    /// What its runtime printed.
-    pub(crate) fn garbage(&mut self, slot: usize) {
-        self.say(slot, |_, out| out.extend_from_slice(b"Hello, world! This is no frame.\n"));
-    }
-
-    /// Answers what it was never asked.
-    pub(crate) fn answer_nothing(&mut self, slot: usize) {
-        self.say(slot, |child, out| frame(out, 4_000_000, "FINISHED", u64::from(child.pid), wire::write_nil));
-        self.child(slot).output_closed = true;
-    }
-
-    /// Bytes of its own making.
-    pub(crate) fn say(&mut self, slot: usize, write: impl FnOnce(&mut Child, &mut Vec<u8>)) {
-        let mut bytes = Vec::new();
-        let child = self.child(slot);
-        write(child, &mut bytes);
-        if !child.output_closed {
-            child.output.feed(&bytes);
-            self.read(slot);
-        }
-        self.settle();
-    }
-
-    pub(crate) fn close_output(&mut self, slot: usize) {
-        self.child(slot).output_closed = true;
-        self.core.handle_output_closed(slot, self.now);
-        self.settle();
-    }
-
-    pub(crate) fn close_input(&mut self, slot: usize) {
-        self.child(slot).input_ended = true;
-        self.core.handle_input_closed(slot, self.now);
-        self.settle();
-    }
-
-    /// Whether it reads its input from now on.
-    pub(crate) fn reads(&mut self, slot: usize, reads: bool) {
-        self.child(slot).reads = reads;
-        self.flush(slot);
-        self.settle();
-    }
-
     pub(crate) fn exit(&mut self, slot: usize, code: i32) {
         self.end(slot, ExitStatus::from_raw(code << 8));
     }
@@ -502,13 +352,6 @@ impl World {
     }
 
     // How it moves.
-
-    fn take(&mut self, slot: usize, index: usize) -> (u32, u64) {
-        let child = self.child(slot);
-        let (id, task) = child.tasks.remove(index).expect("a task to answer");
-        self.holders.remove(&task);
-        (id, task)
-    }
 
     /// The parent reads what a child wrote.
     fn read(&mut self, slot: usize) {
@@ -636,63 +479,6 @@ impl World {
             self.deliveries.push(delivery);
         }
     }
-
-    /// What holds at any time.
-    fn check(&mut self) {
-        self.take_deliveries();
-        let store = &self.core.store;
-        let held: usize = self.core.slots.iter().map(|place| place.session.open_count() as usize).sum();
-        assert_eq!(
-            store.len(),
-            store.waiting() + store.pausing() + held,
-            "tasks are queued, pausing or with a worker"
-        );
-        assert_eq!(
-            store.len() as u64 + self.ends.len() as u64,
-            self.accepted,
-            "each task is in the table or answered"
-        );
-        assert_eq!(held, self.holders.len(), "leases and holders");
-        for slot in 0..self.children.len() {
-            self.check_slot(slot);
-        }
-        if self.core.is_over() {
-            assert!(self.all_answered(), "nobody is left, and a task is not answered");
-            assert!(self.core.next_deadline().is_none(), "nothing is due in a pool that is over");
-        }
-    }
-
-    fn check_slot(&self, slot: usize) {
-        let place = &self.core.slots[slot];
-        let child = self.children[slot].as_ref();
-        assert_eq!(place.life == Life::Spawning, self.spawning.contains(&slot), "spawning in slot {slot}");
-        match (place.life, child) {
-            (Life::Vacant, None) => {
-                assert!(matches!(place.deadline, Some((_, Due::Respawn))), "slot {slot} waits for nothing");
-            }
-            (Life::Retired | Life::Spawning, None) => assert!(place.deadline.is_none()),
-            (Life::Running, Some(child)) => {
-                assert!(!child.killed && !child.terminated);
-                let serves = place.session.is_open() && !place.deaf;
-                assert_ne!(
-                    serves,
-                    place.deadline.is_some(),
-                    "slot {slot} serves or must do something in time: {place:?}"
-                );
-            }
-            (Life::Ending, Some(child)) => {
-                assert!(child.killed || place.deadline.is_some(), "slot {slot} may linger for ever");
-            }
-            (life, child) => panic!("slot {slot} is {life:?} with process {child:?}"),
-        }
-        assert!(!place.alone || place.session.open_count() == 1, "slot {slot} is alone with {place:?}");
-        let idle = place.takes_tasks() && place.session.open_count() == 0 && place.credit() > 0;
-        assert!(!(idle && self.core.store.waiting() > 0), "slot {slot} is idle while tasks wait");
-        if let Some(child) = child.filter(|child| child.reads && !child.input_ended) {
-            assert!(place.outbox.pending().is_empty(), "bytes for slot {slot} were forgotten");
-            assert!(child.said_bye || place.session.open_count() as usize >= child.tasks.len());
-        }
-    }
 }
 
 /// The HELLO of a child that works in order, ready once it says so.
@@ -708,13 +494,6 @@ pub(crate) fn parallel(window: u32) -> ChildHello {
 /// A failure that another try may mend.
 pub(crate) fn retry_after(after_ms: Option<u64>) -> Failure {
     Failure { retry: true, after_ms, ..Failure::new("error", "not now") }
-}
-
-fn frame(out: &mut Vec<u8>, id: u32, request: &str, pid: u64, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = begin_frame(out, id);
-    write_head(out, request, pid, Recipient::Anyone);
-    write(out);
-    finish_frame(out, start);
 }
 
 /// The kinds of events of one kind of interest, in short.
