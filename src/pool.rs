@@ -17,7 +17,9 @@ use uuid::Uuid;
 use crate::core::{Supervisor, SupervisorConfig};
 use crate::driver::{Admission, Bounds, Engine, Mail, Refusal, Shared};
 use crate::task::{Decode, Unsent, decode_as, leave_encoded};
-use crate::{Event, Policy, Report, StartError, SubmitError, Task, TrySubmitError, WorkerCommand, deadline, sys};
+use crate::{
+    Event, Policy, Report, StartError, SubmitError, Task, TrySubmitError, WorkerCommand, deadline, sys,
+};
 
 /// How long the end of all workers may take after SIGKILL. Only a process stuck in a device takes longer.
 const REAP_GRACE: Duration = Duration::from_secs(2);
@@ -58,6 +60,7 @@ pub struct PoolBuilder {
     ready_timeout: Duration,
     start_timeout: Duration,
     bounds: Bounds,
+    records_events: bool,
 }
 
 impl PoolBuilder {
@@ -133,6 +136,14 @@ impl PoolBuilder {
         self
     }
 
+    /// Keeps events from the very start for the first call of [`Pool::events`]: what workers print before the pool is ready
+    /// is then there too. Not by default, because nobody may ever ask.
+    #[must_use]
+    pub fn record_events(mut self) -> Self {
+        self.records_events = true;
+        self
+    }
+
     /// Starts the workers, and waits until the first is ready; the others join when they are. Fails when they cannot be
     /// started: the error says how the last one ended.
     pub fn start(&self) -> Result<Pool, StartError> {
@@ -149,7 +160,7 @@ impl PoolBuilder {
             ready_timeout: self.ready_timeout,
         });
         let engine = Engine::new(core, self.command.launch(run), self.workers)?;
-        let (shared, background) = Shared::start(engine, self.bounds, parent)?;
+        let (shared, background) = Shared::start(engine, self.bounds, parent, self.records_events)?;
         let pool = Pool { shared, background: Mutex::new(Some(background)), policy: self.policy };
         if !pool.shared.wait_for_start(deadline::after(self.start_timeout)) {
             return Err(StartError::Timeout(self.start_timeout));
@@ -174,6 +185,7 @@ impl Pool {
             ready_timeout: Duration::from_secs(60),
             start_timeout: Duration::from_secs(65),
             bounds: Bounds { tasks: 16_384, bytes: 32 << 20, parked_bytes: 256 << 20 },
+            records_events: false,
         }
     }
 
@@ -254,7 +266,7 @@ impl Pool {
         self.reserve_until(Some((deadline::after(timeout), timeout)))
     }
 
-    /// A receiver of what happens in the pool from now on: workers that get ready, die or write to stderr, tasks that are
+    /// A receiver of what happens in the pool from now on (or since its start, see [`PoolBuilder::record_events`]): workers that get ready, die or write to stderr, tasks that are
     /// tried again. At most 4096 events are kept for a slow receiver; beyond that the oldest are dropped. A later call takes
     /// the place of an earlier one.
     pub fn events(&self) -> Receiver<Event> {

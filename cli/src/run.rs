@@ -195,7 +195,8 @@ fn builder(args: &RunArgs) -> stokehold::PoolBuilder {
     let mut words = args.command.iter();
     let program = words.next().cloned().unwrap_or_default();
     let builder = Pool::builder(WorkerCommand::new(program).args(words))
-        .policy(Policy::default().attempts(args.attempts));
+        .policy(Policy::default().attempts(args.attempts))
+        .record_events();
     match args.jobs {
         Some(jobs) => builder.workers(usize::from(jobs)),
         None => builder,

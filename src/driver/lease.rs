@@ -2,59 +2,21 @@
 //!
 //! A thread that blocks in `wait`, `recv` or `submit` drives it itself while it waits: an answer then costs no hop between
 //! threads. A background thread drives it when nobody waits. The lease is sticky: having been asked out, the background
-//! thread comes back only when no caller has driven for [`UNUSED`], because asking it out at every call costs two context
+//! thread comes back only when no caller has driven for `UNUSED` (see `background`), because asking it out at every call costs two context
 //! switches each time. A caller that leaves hands the lease to one that still waits.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::task::Waker;
-use std::thread::{self, JoinHandle, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
 use super::caller::Caller;
-use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
-use super::listener::Listener;
-use super::{Ended, Engine, Ticket};
-use crate::core::{Event, Policy};
-use crate::sys;
-
-/// The background thread takes the lease back when no caller has had it for this long.
-const UNUSED: Duration = Duration::from_millis(5);
+use super::shared::lock;
+use super::{Engine, Shared};
 
 /// So many tasks may gather before the background thread is asked to look at them when nobody drives.
 const UNATTENDED: usize = 64;
-
-/// What the handles of a pool and its threads share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// This process's id, asked for once.
-    parent: u32,
-    gate: Gate,
-    engine: Mutex<Option<Engine>>,
-    waker: sys::Waker,
-    holder: AtomicU8,
-    /// The holder waits in the system; it must be woken to see what comes in.
-    sleeping: AtomicBool,
-    /// What a driving caller waits for may have come from another thread.
-    poked: AtomicBool,
-    /// Some worker has nothing to do: a task that comes in should reach it at once.
-    hungry: AtomicBool,
-    /// How often a caller took the lease.
-    calls: AtomicU64,
-    waiting: Mutex<Vec<Thread>>,
-    waiting_count: AtomicUsize,
-    background: OnceLock<Thread>,
-    /// The background thread sleeps until it is woken, because a caller drives for long.
-    deep: AtomicBool,
-    /// The background thread should drive now.
-    urgent: AtomicBool,
-    stop: AtomicBool,
-    over: AtomicBool,
-    over_wakers: Mutex<Vec<Waker>>,
-    listener: Listener,
-}
 
 /// How what a caller waits for comes about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,173 +27,12 @@ pub(crate) enum ComesAbout {
     InTurns,
 }
 
-const NOBODY: u8 = 0;
-const CALLER: u8 = 1;
-const BACKGROUND: u8 = 2;
+/// Who holds the lease.
+pub(super) const NOBODY: u8 = 0;
+pub(super) const CALLER: u8 = 1;
+pub(super) const BACKGROUND: u8 = 2;
 
 impl Shared {
-    /// Takes an engine, and starts the background thread.
-    pub(crate) fn start(
-        engine: Engine,
-        bounds: Bounds,
-        parent: u32,
-    ) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
-        let shared = Arc::new(Self {
-            parent,
-            gate: Gate::new(bounds),
-            waker: engine.waker(),
-            engine: Mutex::new(Some(engine)),
-            holder: AtomicU8::new(NOBODY),
-            sleeping: AtomicBool::new(false),
-            poked: AtomicBool::new(false),
-            hungry: AtomicBool::new(false),
-            calls: AtomicU64::new(0),
-            waiting: Mutex::default(),
-            waiting_count: AtomicUsize::new(0),
-            background: OnceLock::new(),
-            deep: AtomicBool::new(false),
-            urgent: AtomicBool::new(true),
-            stop: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            over_wakers: Mutex::default(),
-            listener: Listener::default(),
-        });
-        if let Some(engine) = lock(&shared.engine).as_mut() {
-            engine.begin(&shared);
-        }
-        let theirs = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("stokehold-engine".to_owned())
-            .spawn(move || theirs.run_in_background())?;
-        let _ = shared.background.set(thread.thread().clone());
-        Ok((shared, thread))
-    }
-
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
-    // For handles.
-
-    /// This process's id.
-    pub(crate) fn parent(&self) -> u32 {
-        self.parent
-    }
-
-    /// Lets a task in, or says why not. Never blocks. `body` is taken only on success.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        body: &mut Vec<u8>,
-        policy: Policy,
-        admission: Admission,
-        ticket: impl FnOnce(u64) -> Ticket,
-    ) -> Result<u64, Refusal> {
-        let (number, gathered) = self.gate.submit(body, policy, admission, ticket)?;
-        self.nudge(gathered);
-        Ok(number)
-    }
-
-    /// Blocks until a task of `bytes` may be let in, or none ever will; false if the deadline passes first.
-    pub(crate) fn wait_for_room(self: &Arc<Self>, bytes: usize, deadline: Option<Instant>) -> bool {
-        self.block_until(deadline, ComesAbout::Anywhere, |waker| self.gate.has_room(bytes, waker))
-    }
-
-    /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
-    pub(crate) fn poll_room(&self, bytes: usize, waker: &Waker) -> bool {
-        let room = self.gate.has_room(bytes, Some(waker));
-        if !room {
-            self.drive_in_background();
-        }
-        room
-    }
-
-    /// Counts a place for a task to come.
-    pub(crate) fn reserve(&self) -> Result<(), Refusal> {
-        self.gate.reserve()
-    }
-
-    /// Gives a place back.
-    pub(crate) fn give_back(&self) {
-        self.gate.release(1, 0);
-    }
-
-    /// A result of so many bytes was taken.
-    pub(crate) fn unpark_result(&self, bytes: usize) {
-        self.gate.unpark(bytes);
-    }
-
-    /// Blocks until some worker is ready or none ever will be; false if the deadline passes first.
-    pub(crate) fn wait_for_start(self: &Arc<Self>, deadline: Instant) -> bool {
-        self.block_until(Some(deadline), ComesAbout::InTurns, |waker| self.gate.has_started(waker))
-    }
-
-    /// Whether no task will ever be let in again; if not, `waker` is woken when that changes.
-    pub(crate) fn is_closed(&self, waker: Option<&Waker>) -> bool {
-        self.gate.is_closed(waker)
-    }
-
-    /// Why no task is let in, if so.
-    pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.gate.refusal()
-    }
-
-    /// No task is let in from now on.
-    pub(crate) fn close(&self) {
-        self.gate.close(Refusal::Closed);
-    }
-
-    /// Sends a message to the engine, and has it looked at.
-    pub(crate) fn post(&self, mail: Mail) {
-        self.gate.post(mail);
-        if self.sleeping.load(Ordering::SeqCst) {
-            self.waker.wake();
-        }
-        self.drive_in_background();
-    }
-
-    /// Blocks until every worker is gone; false if the deadline passes first.
-    pub(crate) fn wait_until_over(self: &Arc<Self>, deadline: Instant) -> bool {
-        self.block_until(Some(deadline), ComesAbout::InTurns, |waker| {
-            if self.over.load(Ordering::SeqCst) {
-                return true;
-            }
-            if let Some(waker) = waker {
-                let mut wakers = lock(&self.over_wakers);
-                if !wakers.iter().any(|other| other.will_wake(waker)) {
-                    wakers.push(waker.clone());
-                }
-            }
-            self.over.load(Ordering::SeqCst)
-        })
-    }
-
-    /// Ends the background thread, takes the engine out, and gives how its workers ended. Every descriptor is closed after it.
-    pub(crate) fn dismantle(&self, background: JoinHandle<()>) -> Vec<Ended> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.waker.wake();
-        background.thread().unpark();
-        // A panic there was reported by the panic hook already; the engine is taken down all the same.
-        let _ = background.join();
-        let engine = lock(&self.engine).take();
-        let endings = engine.as_ref().map_or_else(Vec::new, Engine::endings);
-        // Whatever it still holds is answered as closed by being dropped.
-        drop(engine);
-        self.listener.close();
-        endings
-    }
-
-    /// A receiver of what happens from now on. A later one takes the place of an earlier one.
-    pub(crate) fn listen(&self) -> Receiver<Event> {
-        self.listener.listen()
-    }
-
-    /// Makes sure that somebody drives although nobody waits: for futures.
-    pub(crate) fn drive_in_background(&self) {
-        if self.holder.load(Ordering::SeqCst) == NOBODY && !self.urgent.swap(true, Ordering::SeqCst) {
-            self.unpark_background();
-        }
-    }
-
     /// Blocks until `ready` says so, driving the engine meanwhile if nobody else does; false if the deadline passes first.
     /// `ready` gets a waker to register when this thread is about to sleep.
     ///
@@ -259,8 +60,6 @@ impl Shared {
         result
     }
 
-    // For the engine, called by whoever drives it.
-
     /// The driver is about to wait for so long; what it may really wait.
     pub(super) fn before_sleep(&self, patience: Option<Duration>) -> Option<Duration> {
         if patience == Some(Duration::ZERO) {
@@ -284,16 +83,6 @@ impl Shared {
         self.hungry.store(hungry, Ordering::SeqCst);
     }
 
-    pub(super) fn set_over(&self) {
-        if !self.over.swap(true, Ordering::SeqCst) {
-            std::mem::take(&mut *lock(&self.over_wakers)).into_iter().for_each(Waker::wake);
-        }
-    }
-
-    pub(super) fn listener(&self) -> &Listener {
-        &self.listener
-    }
-
     /// What the driving caller waits for may be there: it must look before it sleeps, or wake up.
     pub(super) fn poke(&self) {
         self.poked.store(true, Ordering::SeqCst);
@@ -302,10 +91,8 @@ impl Shared {
         }
     }
 
-    // Inside.
-
     /// A task came in, `gathered` of them since the engine last looked: see that it gets on its way.
-    fn nudge(self: &Arc<Self>, gathered: usize) {
+    pub(super) fn nudge(self: &Arc<Self>, gathered: usize) {
         if self.hungry.load(Ordering::SeqCst) {
             if self.sleeping.load(Ordering::SeqCst) {
                 self.hungry.store(false, Ordering::SeqCst);
@@ -320,7 +107,9 @@ impl Shared {
 
     /// Sends what came in on its way, if nobody drives.
     fn attend(self: &Arc<Self>) {
-        if let Ok(mut engine) = self.engine.try_lock()
+        // Again for what came in meanwhile, whose sender saw the lease taken.
+        while self.gate.has_mail()
+            && let Some(mut engine) = self.try_lease()
             && let Some(engine) = engine.as_mut()
         {
             self.holder.store(CALLER, Ordering::SeqCst);
@@ -331,6 +120,20 @@ impl Shared {
         self.pass_on();
     }
 
+    /// The lease, if it is free.
+    pub(super) fn try_lease(&self) -> Option<MutexGuard<'_, Option<Engine>>> {
+        match self.engine.try_lock() {
+            Ok(engine) => Some(engine),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // Somebody panicked while driving: a bug of this crate, reported by the panic hook. Its turn is lost, the
+                // engine goes on.
+                self.engine.clear_poison();
+                Some(poisoned.into_inner())
+            }
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// Drives until `ready` or the deadline if the lease is free; `None` if it is not.
     fn drive_if_free(
         self: &Arc<Self>,
@@ -339,16 +142,7 @@ impl Shared {
         ready: &mut impl FnMut(Option<&Waker>) -> bool,
         caller: &Caller,
     ) -> Option<bool> {
-        let mut engine = match self.engine.try_lock() {
-            Ok(engine) => engine,
-            Err(TryLockError::Poisoned(poisoned)) => {
-                // Somebody panicked while driving: a bug of this crate, reported by the panic hook. Its turn is lost, the
-                // engine goes on.
-                self.engine.clear_poison();
-                poisoned.into_inner()
-            }
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let mut engine = self.try_lease()?;
         let engine = engine.as_mut()?;
         self.holder.store(CALLER, Ordering::SeqCst);
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -425,7 +219,7 @@ impl Shared {
     }
 
     /// The lease is free: a caller that waits should take it, else the background thread should watch it.
-    fn pass_on(&self) {
+    pub(super) fn pass_on(&self) {
         if self.waiting_count.load(Ordering::SeqCst) > 0
             && let Some(next) = lock(&self.waiting).first()
         {
@@ -434,59 +228,4 @@ impl Shared {
             self.unpark_background();
         }
     }
-
-    fn unpark_background(&self) {
-        if let Some(background) = self.background.get() {
-            background.unpark();
-        }
-    }
-
-    fn is_background_unwanted(&self) -> bool {
-        self.waiting_count.load(Ordering::SeqCst) > 0 || self.stop.load(Ordering::SeqCst)
-    }
-
-    fn run_in_background(self: Arc<Self>) {
-        loop {
-            self.stand_by();
-            if self.stop.load(Ordering::SeqCst) {
-                return;
-            }
-            if let Ok(mut engine) = self.engine.try_lock() {
-                let Some(engine) = engine.as_mut() else { return };
-                self.holder.store(BACKGROUND, Ordering::SeqCst);
-                self.urgent.store(false, Ordering::SeqCst);
-                while !self.is_background_unwanted() {
-                    engine.turn(&self, None);
-                }
-                self.holder.store(NOBODY, Ordering::SeqCst);
-            }
-            self.pass_on();
-        }
-    }
-
-    /// Waits until the lease has not been used for [`UNUSED`], or is urgently needed.
-    fn stand_by(&self) {
-        while !self.stop.load(Ordering::SeqCst) {
-            let calls = self.calls.load(Ordering::Relaxed);
-            if self.urgent.swap(false, Ordering::SeqCst) && self.waiting_count.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            thread::park_timeout(UNUSED);
-            if self.holder.load(Ordering::SeqCst) == CALLER {
-                self.deep.store(true, Ordering::SeqCst);
-                if self.holder.load(Ordering::SeqCst) == CALLER {
-                    thread::park();
-                }
-                self.deep.store(false, Ordering::SeqCst);
-            } else if self.waiting_count.load(Ordering::SeqCst) > 0 {
-                self.pass_on();
-            } else if self.calls.load(Ordering::Relaxed) == calls {
-                return;
-            }
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,11 +15,24 @@ const EVENTS_KEPT: usize = 4_096;
 pub(super) struct Listener {
     ends: Mutex<Option<(Sender<Event>, Receiver<Event>)>>,
     is_there: AtomicBool,
+    /// The receiver is there and nobody has asked for it.
+    unclaimed: AtomicBool,
 }
 
 impl Listener {
-    /// A receiver of what is told from now on, in place of an earlier one.
+    /// Keeps what is told from now on for the first who listens.
+    pub(super) fn record(&self) {
+        let _ = self.listen();
+        self.unclaimed.store(true, Ordering::Release);
+    }
+
+    /// A receiver of what is told from now on, in place of an earlier one; or the one that has recorded.
     pub(super) fn listen(&self) -> Receiver<Event> {
+        if self.unclaimed.swap(false, Ordering::AcqRel)
+            && let Some((_, receiver)) = &*self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            return receiver.clone();
+        }
         let (sender, receiver) = bounded(EVENTS_KEPT);
         *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some((sender, receiver.clone()));
         self.is_there.store(true, Ordering::Release);

@@ -1,6 +1,7 @@
 //! MOVES bytes and time: the only place with threads, the clock and readiness polling. What is to be done is decided in
 //! `core`; how the system does it is in `sys`.
 
+mod background;
 mod caller;
 mod cell;
 mod connection;
@@ -9,6 +10,7 @@ mod gate;
 mod lane;
 mod lease;
 mod listener;
+mod shared;
 mod stderr;
 
 pub(crate) use cell::{Cell, Place};
@@ -16,7 +18,8 @@ pub(crate) use connection::Launch;
 pub(crate) use engine::{Ended, Engine};
 pub(crate) use gate::{Admission, Bounds, Mail, Refusal};
 pub(crate) use lane::Lane;
-pub(crate) use lease::{ComesAbout, Shared};
+pub(crate) use lease::ComesAbout;
+pub(crate) use shared::Shared;
 
 use std::sync::Arc;
 

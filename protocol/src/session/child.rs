@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use crate::code;
 use crate::error::{ApiMisuse, PeerError};
-use crate::limits::{OVERDRAFT_MAX, ADDRESS_MAX, HELLO_LEN_MAX, MAX_FRAME_DEFAULT, PING_BYTES_MAX};
+use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, MAX_FRAME_DEFAULT, OVERDRAFT_MAX, PING_BYTES_MAX};
 use crate::message::{Message, begin_frame, finish_frame, write_head};
 use crate::payload::{ChildHello, Die, Failure, Meta, ParentHello, VERSION};
 use crate::request::{Capability, IdRule, Kind, Verb};

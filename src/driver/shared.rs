@@ -1,0 +1,221 @@
+//! What the handles of a pool and its threads share, and what handles may ask of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
+use super::lease::NOBODY;
+use super::listener::Listener;
+use super::{ComesAbout, Ended, Engine, Ticket};
+use crate::core::{Event, Policy};
+use crate::sys;
+
+/// What the handles of a pool and its threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// This process's id, asked for once.
+    pub(super) parent: u32,
+    pub(super) gate: Gate,
+    pub(super) engine: Mutex<Option<Engine>>,
+    pub(super) waker: sys::Waker,
+    pub(super) holder: AtomicU8,
+    /// The holder waits in the system; it must be woken to see what comes in.
+    pub(super) sleeping: AtomicBool,
+    /// What a driving caller waits for may have come from another thread.
+    pub(super) poked: AtomicBool,
+    /// Some worker has nothing to do: a task that comes in should reach it at once.
+    pub(super) hungry: AtomicBool,
+    /// How often a caller took the lease.
+    pub(super) calls: AtomicU64,
+    pub(super) waiting: Mutex<Vec<Thread>>,
+    pub(super) waiting_count: AtomicUsize,
+    pub(super) background: OnceLock<Thread>,
+    /// The background thread sleeps until it is woken, because a caller drives for long.
+    pub(super) deep: AtomicBool,
+    /// The background thread should drive now.
+    pub(super) urgent: AtomicBool,
+    pub(super) stop: AtomicBool,
+    pub(super) over: AtomicBool,
+    pub(super) over_wakers: Mutex<Vec<Waker>>,
+    pub(super) listener: Listener,
+}
+
+impl Shared {
+    /// Takes an engine, and starts the background thread.
+    pub(crate) fn start(
+        engine: Engine,
+        bounds: Bounds,
+        parent: u32,
+        records_events: bool,
+    ) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+        let shared = Arc::new(Self {
+            parent,
+            gate: Gate::new(bounds),
+            waker: engine.waker(),
+            engine: Mutex::new(Some(engine)),
+            holder: AtomicU8::new(NOBODY),
+            sleeping: AtomicBool::new(false),
+            poked: AtomicBool::new(false),
+            hungry: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            waiting_count: AtomicUsize::new(0),
+            background: OnceLock::new(),
+            deep: AtomicBool::new(false),
+            urgent: AtomicBool::new(true),
+            stop: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            over_wakers: Mutex::default(),
+            listener: Listener::default(),
+        });
+        if records_events {
+            shared.listener.record();
+        }
+        if let Some(engine) = lock(&shared.engine).as_mut() {
+            engine.begin(&shared);
+        }
+        let theirs = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("stokehold-engine".to_owned())
+            .spawn(move || theirs.run_in_background())?;
+        let _ = shared.background.set(thread.thread().clone());
+        Ok((shared, thread))
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// This process's id.
+    pub(crate) fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    /// Lets a task in, or says why not. Never blocks. `body` is taken only on success.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        body: &mut Vec<u8>,
+        policy: Policy,
+        admission: Admission,
+        ticket: impl FnOnce(u64) -> Ticket,
+    ) -> Result<u64, Refusal> {
+        let (number, gathered) = self.gate.submit(body, policy, admission, ticket)?;
+        self.nudge(gathered);
+        Ok(number)
+    }
+
+    /// Blocks until a task of `bytes` may be let in, or none ever will; false if the deadline passes first.
+    pub(crate) fn wait_for_room(self: &Arc<Self>, bytes: usize, deadline: Option<Instant>) -> bool {
+        self.block_until(deadline, ComesAbout::Anywhere, |waker| self.gate.has_room(bytes, waker))
+    }
+
+    /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
+    pub(crate) fn poll_room(&self, bytes: usize, waker: &Waker) -> bool {
+        let room = self.gate.has_room(bytes, Some(waker));
+        if !room {
+            self.drive_in_background();
+        }
+        room
+    }
+
+    /// Counts a place for a task to come.
+    pub(crate) fn reserve(&self) -> Result<(), Refusal> {
+        self.gate.reserve()
+    }
+
+    /// Gives a place back.
+    pub(crate) fn give_back(&self) {
+        self.gate.release(1, 0);
+    }
+
+    /// A result of so many bytes was taken.
+    pub(crate) fn unpark_result(&self, bytes: usize) {
+        self.gate.unpark(bytes);
+    }
+
+    /// Blocks until some worker is ready or none ever will be; false if the deadline passes first.
+    pub(crate) fn wait_for_start(self: &Arc<Self>, deadline: Instant) -> bool {
+        self.block_until(Some(deadline), ComesAbout::InTurns, |waker| self.gate.has_started(waker))
+    }
+
+    /// Whether no task will ever be let in again; if not, `waker` is woken when that changes.
+    pub(crate) fn is_closed(&self, waker: Option<&Waker>) -> bool {
+        self.gate.is_closed(waker)
+    }
+
+    /// Why no task is let in, if so.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.gate.refusal()
+    }
+
+    /// No task is let in from now on.
+    pub(crate) fn close(&self) {
+        self.gate.close(Refusal::Closed);
+    }
+
+    /// Sends a message to the engine, and has it looked at.
+    pub(crate) fn post(&self, mail: Mail) {
+        self.gate.post(mail);
+        if self.sleeping.load(Ordering::SeqCst) {
+            self.waker.wake();
+        }
+        self.drive_in_background();
+    }
+
+    /// Blocks until every worker is gone; false if the deadline passes first.
+    pub(crate) fn wait_until_over(self: &Arc<Self>, deadline: Instant) -> bool {
+        self.block_until(Some(deadline), ComesAbout::InTurns, |waker| {
+            if self.over.load(Ordering::SeqCst) {
+                return true;
+            }
+            if let Some(waker) = waker {
+                let mut wakers = lock(&self.over_wakers);
+                if !wakers.iter().any(|other| other.will_wake(waker)) {
+                    wakers.push(waker.clone());
+                }
+            }
+            self.over.load(Ordering::SeqCst)
+        })
+    }
+
+    /// Ends the background thread, takes the engine out, and gives how its workers ended. Every descriptor is closed after it.
+    pub(crate) fn dismantle(&self, background: JoinHandle<()>) -> Vec<Ended> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake();
+        background.thread().unpark();
+        // A panic there was reported by the panic hook already; the engine is taken down all the same.
+        let _ = background.join();
+        let engine = lock(&self.engine).take();
+        let endings = engine.as_ref().map_or_else(Vec::new, Engine::endings);
+        // Whatever it still holds is answered as closed by being dropped.
+        drop(engine);
+        self.listener.close();
+        endings
+    }
+
+    /// A receiver of what happens from now on, or since the start if that was recorded. A later one takes the place of an
+    /// earlier one.
+    pub(crate) fn listen(&self) -> Receiver<Event> {
+        self.listener.listen()
+    }
+
+    pub(super) fn set_over(&self) {
+        if !self.over.swap(true, Ordering::SeqCst) {
+            std::mem::take(&mut *lock(&self.over_wakers)).into_iter().for_each(Waker::wake);
+        }
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+}
+
+/// Locks a mutex whose value is whole also after a panic.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
