@@ -23,8 +23,12 @@ use crate::{Policy, Pool, SubmitError, TaskError};
 /// Jobs sent and not received as results, at most: two workers with the widest window and as much again on the way.
 const CAPACITY: u64 = 8_192;
 
-/// Bytes of results that arrived and were not received; beyond it no further job is taken in.
+/// Bytes of results between the two ends, those on their way taken to be as large as the latest were; beyond it no further job
+/// is taken in.
 const RESULT_BYTES: usize = 16 << 20;
+
+/// Jobs sent before the first result is there: nobody knows yet how large results are.
+const UNSEEN: u64 = 16;
 
 /// In which order results come out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +43,8 @@ impl Pool {
     /// A channel through the workers for one kind of request. Each end may live on its own thread; dropping the sender ends
     /// the results after the last, dropping the results withdraws what has not begun.
     ///
-    /// At most 8192 jobs are between the two ends, and the sender waits while more than 16 MiB of results are not received.
+    /// At most 8192 jobs are between the two ends, and fewer when results are large: the sender waits while more than 16 MiB of
+    /// them are not received, or are to be expected.
     ///
     /// ```no_run
     /// use stokehold::{Order, Pool, Request};
@@ -130,9 +135,13 @@ struct Flow {
 impl Flow {
     fn has_room(&self, lane: &Lane, waker: Option<&Waker>) -> bool {
         self.check_or_wait(waker, || {
-            let between =
-                self.sent.load(Ordering::SeqCst).saturating_sub(self.received.load(Ordering::SeqCst));
-            between < CAPACITY && (lane.bytes() < RESULT_BYTES || between == 0) || !lane.is_wanted()
+            let sent = self.sent.load(Ordering::SeqCst);
+            let between = sent.saturating_sub(self.received.load(Ordering::SeqCst));
+            let fits = match lane.bytes_expected(sent) {
+                Some(bytes) => between < CAPACITY && bytes < RESULT_BYTES,
+                None => between < UNSEEN,
+            };
+            fits || between == 0 || !lane.is_wanted()
         })
     }
 

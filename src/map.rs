@@ -45,8 +45,8 @@ impl Pool {
     }
 
     /// An iterator over the results of an iterator of jobs, in the order of the jobs. Jobs are taken as there is room for
-    /// them, so that an endless iterator will do: at most 8192 jobs are between the two, and no more are taken while more
-    /// than 16 MiB of results wait. Dropping it withdraws what has not begun.
+    /// them, so that an endless iterator will do: at most 8192 jobs are between the two, and fewer when results are
+    /// large: no more are taken while more than 16 MiB of them wait, or are to be expected. Dropping it withdraws what has not begun.
     pub fn imap<J, R, I>(&self, request: Request<J, R>, jobs: I) -> Imap<I::IntoIter, J, R>
     where
         J: Serialize + ?Sized,

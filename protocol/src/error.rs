@@ -114,13 +114,28 @@ impl Quote {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// Whether a person would read this as text: the first bytes are printable, or white space.
+    /// Whether a person would read this as text: all bytes are printable or white space, or those of the first lines, behind
+    /// which frames go on.
     pub fn looks_like_text(&self) -> bool {
+        self.text().is_some()
+    }
+
+    /// The part that a person would read as text.
+    fn text(&self) -> Option<&[u8]> {
         let bytes = self.as_bytes();
         let printable = |byte: &u8| matches!(byte, 0x20..=0x7e | b'\n' | b'\r' | b'\t' | 0x1b | 0x80..=0xff);
-        !bytes.is_empty() && bytes.iter().all(printable)
+        let end = bytes.iter().position(|byte| !printable(byte)).unwrap_or(bytes.len());
+        let text = bytes.get(..end)?;
+        if end == bytes.len() {
+            return (end > 0).then_some(text);
+        }
+        let line_end = text.iter().rposition(|byte| *byte == b'\n')?;
+        bytes.get(..=line_end).filter(|lines| lines.len() >= TEXT_BYTES_MIN)
     }
 }
+
+/// Fewer bytes in front of something else are a chance.
+const TEXT_BYTES_MIN: usize = 4;
 
 impl fmt::Debug for Quote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,8 +145,8 @@ impl fmt::Debug for Quote {
 
 impl fmt::Display for Quote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.looks_like_text() {
-            return write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()));
+        if let Some(text) = self.text() {
+            return write!(f, "{:?}", String::from_utf8_lossy(text));
         }
         for (index, byte) in self.as_bytes().iter().enumerate() {
             write!(f, "{}{byte:02x}", if index == 0 { "" } else { " " })?;

@@ -176,11 +176,13 @@ impl<T: Ticket> Supervisor<T> {
         self.handle_last_words(slot, Due::ExitInput, now);
     }
 
-    /// A worker is reaped, and everything it had written has been handed in.
+    /// A worker is reaped, and everything it had written has been handed in. Of what was written to it, the last `unread`
+    /// bytes never reached it.
     pub(crate) fn handle_exit(
         &mut self,
         slot: usize,
         status: Option<std::process::ExitStatus>,
+        unread: u64,
         stderr_tail: &str,
         now: Instant,
     ) {
@@ -200,7 +202,7 @@ impl<T: Ticket> Supervisor<T> {
             (true, _) => PastLife::Fruitful,
         };
         self.proven = self.proven || self.slots.iter().any(|place| place.finished > 0);
-        self.judge_tasks(slot, &death);
+        self.judge_tasks(slot, unread, &death);
         self.judge_slot(slot, death, life, now);
     }
 

@@ -84,6 +84,8 @@ pub(super) struct Connection {
     pub(super) stderr_tail: StderrTail,
     wants_write: bool,
     closes_input: bool,
+    /// What the worker had not read when it closed its input.
+    unread_when_closed: u64,
 }
 
 /// How far a flush got.
@@ -129,6 +131,7 @@ impl Connection {
             stderr_tail: StderrTail::default(),
             wants_write: false,
             closes_input: false,
+            unread_when_closed: 0,
         })
     }
 
@@ -146,6 +149,7 @@ impl Connection {
                     return Flushed::Enough;
                 }
                 Err(_) => {
+                    self.unread_when_closed = sys::unread(input.as_fd());
                     self.close_input(poll);
                     return Flushed::Closed;
                 }
@@ -193,6 +197,11 @@ impl Connection {
     /// No more stderr is read.
     pub(super) fn close_stderr(&mut self, poll: &Poll) {
         close(&mut self.stderr, poll);
+    }
+
+    /// How many bytes written to the worker it has not read.
+    pub(super) fn unread_input(&self) -> u64 {
+        self.input.as_ref().map_or(self.unread_when_closed, |input| sys::unread(input.as_fd()))
     }
 
     /// The worker is gone: its status, and all its descriptors closed. Drain the pipes before.

@@ -286,6 +286,7 @@ impl Engine {
             return;
         };
         let status = connection.reap(&self.poll);
+        let unread = connection.unread_input();
         place.status = status;
         let mut drained = 0;
         while drained < DRAIN_BYTES_MAX
@@ -312,7 +313,7 @@ impl Engine {
             tail = connection.stderr_tail.tail();
             connection.close(&self.poll);
         }
-        self.core.handle_exit(slot, status, &tail, now);
+        self.core.handle_exit(slot, status, unread, &tail, now);
     }
 
     // Carry out.

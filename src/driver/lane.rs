@@ -1,7 +1,7 @@
 //! The place where the outcomes of a channel through the workers wait for its receiver.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -15,6 +15,10 @@ pub(crate) struct Lane {
     count: AtomicUsize,
     /// Bytes of outcomes that arrived and were not received.
     bytes: AtomicUsize,
+    /// How many outcomes ever arrived.
+    arrived_ever: AtomicU64,
+    /// How large the largest of the latest outcomes was; forgotten slowly.
+    large: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -38,6 +42,15 @@ impl Lane {
     /// Bytes of outcomes that arrived and were not received.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes there would be if all of the `sent` outcomes were here: those on their way are taken to be as large as
+    /// the latest ones were. `None` before the first.
+    pub(crate) fn bytes_expected(&self, sent: u64) -> Option<usize> {
+        let arrived = self.arrived_ever.load(Ordering::Relaxed);
+        let on_the_way = usize::try_from(sent.saturating_sub(arrived)).unwrap_or(usize::MAX);
+        let each = self.large.load(Ordering::Relaxed);
+        (arrived > 0).then(|| self.bytes().saturating_add(on_the_way.saturating_mul(each)))
     }
 
     /// So many bytes were received.
@@ -73,9 +86,11 @@ impl Lane {
         if !self.is_wanted() {
             return;
         }
-        if let Ok(answered) = &outcome {
-            self.bytes.fetch_add(answered.data.len(), Ordering::Relaxed);
-        }
+        let bytes = outcome.as_ref().map_or(0, |answered| answered.data.len());
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let large = self.large.load(Ordering::Relaxed);
+        self.large.store(bytes.max(large - large / 64), Ordering::Relaxed);
+        self.arrived_ever.fetch_add(1, Ordering::Relaxed);
         let mut state = self.lock();
         state.arrived.push_back((index, outcome));
         self.count.store(state.arrived.len(), Ordering::Release);

@@ -42,10 +42,11 @@
 //! **Moving bytes** ([`read()`], [`write()`])
 //!
 //! - Never blocks, never ends in `Interrupted`, and never raises SIGPIPE in a host that did not ignore it.
+//! - How much of what was written nobody has read can be asked, also after the reader's end ([`unread`]); where it cannot, 0.
 
 mod linux;
 
 pub(crate) use linux::{
     ChildIo, Interest, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError, Spawned, Spawner,
-    Waker, check_support, current_pid, read, write,
+    Waker, check_support, current_pid, read, unread, write,
 };

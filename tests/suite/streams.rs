@@ -84,7 +84,7 @@ fn dropping_the_results_withdraws_what_has_not_begun() {
         let held = pool.submit(WAIT_AT, "gate").unwrap();
         wait_for_effect(&arena, "at gate");
         let (jobs, results) = pool.channel(NOTE, Order::Input);
-        for _ in 0..1000 {
+        for _ in 0..10 {
             jobs.send("too late").unwrap();
         }
         drop(results);

@@ -46,3 +46,11 @@ fn a_desync_says_what_the_bytes_look_like() {
     let bytes = FrameError::Desync { quote: Quote::new(&[0; 4]) };
     assert_eq!(bytes.to_string(), "bytes that are no frame: 00 00 00 00");
 }
+
+#[test]
+fn a_printed_line_in_front_of_a_frame_is_quoted_as_text() {
+    let quote = Quote::new(b"warning: rare\n\x00\x00\x00\x16\x00\x00\x00\x07\x94\xa2DO");
+    assert!(quote.looks_like_text());
+    assert_eq!(quote.to_string(), r#""warning: rare\n""#);
+    assert!(!Quote::new(b"a\n\x00\x01\x02").looks_like_text(), "two bytes are a chance");
+}

@@ -26,19 +26,19 @@ enum Guilt {
 
 impl<T: Ticket> Supervisor<T> {
     /// What becomes of the tasks that a dead worker had not answered.
-    pub(super) fn judge_tasks(&mut self, slot: usize, death: &Arc<Death>) {
+    pub(super) fn judge_tasks(&mut self, slot: usize, unread: u64, death: &Arc<Death>) {
         let Some(place) = self.slots.get_mut(slot) else { return };
         let ended_with_bye = place.session.has_ended();
         let serial = place.session.child().serial;
         let fruitful = place.finished > 0;
         let alone = std::mem::take(&mut place.alone);
-        let written = place.outbox.written();
+        let reached = place.outbox.written().saturating_sub(unread);
         let open = place.session.leases().close_all();
-        // What was not written to the end cannot have been begun. Tasks go out in order, so the others stand in front.
+        // What did not reach it to the end cannot have been begun. Tasks go out in order, so the others stand in front.
         let store = &mut self.store;
         let read = open
             .iter()
-            .take_while(|(_, key)| store.get_mut(*key).is_none_or(|task| task.frame_end <= written));
+            .take_while(|(_, key)| store.get_mut(*key).is_none_or(|task| task.frame_end <= reached));
         let suspects = if ended_with_bye { 0 } else { read.count() };
         let blame_one = suspects == 1 || (suspects > 1 && (serial || alone));
         // Back to the front of the queue, the oldest last, so that it stands first.

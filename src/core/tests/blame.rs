@@ -238,3 +238,16 @@ fn only_what_a_parallel_worker_can_have_read_is_suspect() {
     world.start(0, &parallel(4));
     assert_eq!(world.held(0), others, "together, for none of them is suspect");
 }
+
+#[test]
+fn a_task_that_never_reached_its_worker_is_not_blamed() {
+    let mut world = World::ready(1, 2);
+    let task = world.submit();
+    for _ in 0..5 {
+        world.die_with_unread(0, 1);
+        world.advance(std::time::Duration::from_secs(20));
+        world.start(0, &serial(2));
+    }
+    world.answer_everything();
+    assert_eq!(world.end_of(task), Some(Ok(1)), "its first attempt, after five deaths");
+}

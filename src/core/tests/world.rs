@@ -108,6 +108,8 @@ pub(crate) struct World {
     may_have_begun: BTreeSet<u64>,
     fresh: Rc<RefCell<Vec<Delivery>>>,
     next_pid: u32,
+    /// What the next worker to die leaves in its pipe.
+    unread: u64,
     pub(crate) accepted: u64,
 }
 
@@ -136,6 +138,7 @@ impl World {
             events: Vec::new(),
             deliveries: Vec::new(),
             ends: BTreeMap::new(),
+            unread: 0,
             keys: BTreeMap::new(),
             policies: BTreeMap::new(),
             wanted: BTreeMap::new(),
@@ -279,7 +282,14 @@ impl World {
         self.end(slot, ExitStatus::from_raw(signal));
     }
 
+    /// Dies with the last `unread` bytes still in its pipe.
+    pub(crate) fn die_with_unread(&mut self, slot: usize, unread: u64) {
+        self.unread = unread;
+        self.end(slot, ExitStatus::from_raw(9));
+    }
+
     fn end(&mut self, slot: usize, status: ExitStatus) {
+        let unread = std::mem::take(&mut self.unread);
         let child = self.children[slot].take().expect("a process that can exit");
         let blamed = if child.serial { 1 } else { usize::MAX };
         let lost: Vec<u64> =
@@ -294,7 +304,7 @@ impl World {
             }
             self.may_have_begun.extend(child.tasks.iter().take(blamed).map(|(_, task)| *task));
         }
-        self.core.handle_exit(slot, Some(status), "last words", self.now);
+        self.core.handle_exit(slot, Some(status), unread, "last words", self.now);
         self.settle();
     }
 

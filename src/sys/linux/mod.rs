@@ -26,7 +26,7 @@ mod support;
 mod tests;
 
 pub(crate) use command::{ChildIo, SpawnCommand, SpawnError, Spawned};
-pub(crate) use pipe::{read, write};
+pub(crate) use pipe::{read, unread, write};
 pub(crate) use poll::{Interest, Poll, Ready, Waker};
 pub(crate) use process::{Process, Signal};
 pub(crate) use spawner::Spawner;

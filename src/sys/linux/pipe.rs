@@ -36,6 +36,12 @@ pub(crate) fn write(fd: BorrowedFd<'_>, from: &[u8]) -> io::Result<usize> {
     without_sigpipe(|| Ok(retry_on_intr(|| rustix::io::write(fd, from))?))
 }
 
+/// How many bytes wait in a pipe for its reader, asked at either end; 0 if that cannot be told. They wait also when the reader
+/// is gone.
+pub(crate) fn unread(fd: BorrowedFd<'_>) -> u64 {
+    rustix::io::ioctl_fionread(fd).unwrap_or(0)
+}
+
 /// `RWF_NOSIGNAL`: no SIGPIPE from this write. See pwritev2(2).
 const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
 
