@@ -48,6 +48,21 @@ impl WorkerCommand {
         }
     }
 
+    /// Starts the program called `name` that lies beside the one that is running now: a worker binary of the same package, or
+    /// one that was installed with it. Where cargo runs an example or a test, that is the directory above.
+    ///
+    /// Cargo builds it with `cargo build --bins` or `cargo build --workspace`, not with `cargo run --bin` of another one.
+    pub fn sibling(name: impl AsRef<Path>) -> Self {
+        let name = name.as_ref();
+        let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+        let Some(beside) = beside else { return Self::new(name) };
+        let above = beside.parent().map(|above| above.join(name));
+        match above {
+            Some(above) if !beside.join(name).exists() && above.exists() => Self::new(above),
+            _ => Self::new(beside.join(name)),
+        }
+    }
+
     /// Starts the program that is running now, also if its file has been replaced or deleted meanwhile. Its `main` tells by
     /// `stokehold_child::is_worker()` that it is a worker.
     ///

@@ -1,5 +1,6 @@
 //! The errors at the edge, one type for each operation. What becomes of an accepted task is [`TaskError`].
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use crate::driver::Refusal;
 use crate::task::Unsent;
 
 /// A pool could not be started.
-#[derive(Debug, Error)]
+///
+/// Its `Debug` is its text in brackets: that is what a `main` that returns an error prints.
+#[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// This system lacks something that a pool needs.
@@ -29,8 +32,8 @@ pub enum StartError {
     Worker(Arc<Death>),
 }
 
-/// A task was not accepted.
-#[derive(Debug, Error)]
+/// A task was not accepted. Its `Debug` is its text in brackets.
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SubmitError {
     /// The pool broke: its workers cannot be kept alive.
@@ -74,5 +77,17 @@ impl From<Refusal> for SubmitError {
             Refusal::Closed => Self::Closed,
             Refusal::Full | Refusal::ResultsFull => Self::ResultsFull,
         }
+    }
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StartError({self})")
+    }
+}
+
+impl fmt::Debug for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubmitError({self})")
     }
 }

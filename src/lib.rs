@@ -41,7 +41,7 @@
 //! [`TaskErrorKind::Failed`] and lives on.
 //!
 //! When workers cannot be kept alive (they exit before they are ready three times in a row, or die more than five times in
-//! ten seconds without finishing anything), the pool breaks: every pending task is answered, and later calls say why.
+//! ten seconds without having been given anything to do, or more than twenty tasks in a row kill their workers), the pool breaks: every pending task is answered, and later calls say why.
 //!
 //! # Ending
 //!
@@ -79,10 +79,14 @@ mod task;
 pub use channel::{AnsweredBy, Completed, JobSender, Order, Results};
 pub use command::WorkerCommand;
 pub use core::{Cause, Death, Event, Policy, TaskError, TaskErrorKind};
+/// What [`Pool::events`] gives: crossbeam-channel's receiver, to be used with its `select!`.
+pub use crossbeam_channel::Receiver;
 pub use error::{StartError, SubmitError, TrySubmitError};
 pub use map::Imap;
 pub use pool::{Permit, Pool, PoolBuilder, With};
 pub use report::{Report, Rung, WorkerReport};
+/// The wire protocol: what errors and requests are made of.
+pub use stokehold_protocol as protocol;
 pub use stokehold_protocol::{BadData, Data, Request};
 pub use task::{Task, TaskStatus, Unsent};
 

@@ -128,8 +128,9 @@ impl PoolBuilder {
     }
 
     /// How many bytes of results may wait in [`Task`] handles; beyond it a submit fails with
-    /// [`ResultsFull`](SubmitError::ResultsFull) instead of waiting for handles that may be waited for later. The default is
-    /// 256 MiB.
+    /// [`ResultsFull`](SubmitError::ResultsFull) instead of waiting for handles that may be waited for later. Tasks that were
+    /// let in before still bring their results: to bound many large ones, bound [`queue`](Self::queue) in tasks as well, or use
+    /// a [channel](Pool::channel), which looks ahead. The default is 256 MiB.
     #[must_use]
     pub fn parked_bytes(mut self, bytes: usize) -> Self {
         self.bounds.parked_bytes = bytes;

@@ -63,6 +63,12 @@ pub(crate) enum Refusal {
     Incompatible(String),
 }
 
+/// This process's program and arguments, as they were given.
+fn command_line() -> String {
+    let words: Vec<String> = env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if words.is_empty() { "PROGRAM".to_owned() } else { words.join(" ") }
+}
+
 impl Refusal {
     /// Says why on stderr and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
@@ -77,7 +83,7 @@ impl Refusal {
                 report::line(format_args!(
                     "this program is a worker: a parent starts it and speaks the Stokehold protocol with it on standard \
                      input and output\nrun it with: stokehold run -- {}",
-                    env::args().next().unwrap_or_else(|| "PROGRAM".to_owned())
+                    command_line()
                 ));
                 WRONG_START
             }

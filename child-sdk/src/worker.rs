@@ -83,6 +83,9 @@ impl<'h, S> Worker<'h, S> {
 
     /// Adds the handler of `request`. One task at a time runs; the state is the handler's alone meanwhile.
     ///
+    /// The handler owns its input: a `Request<str, R>` gives it a `String`, a `Request<Job, R>` a `Job` (which must be `Clone`,
+    /// because that is what owning means for a plain type). So parent and worker can share one constant.
+    ///
     /// - Input that is not a `J` fails the task with `bad_data` and the handler is not called.
     /// - An error becomes FAILED with its message and chain of causes; [`Failure`](crate::Failure) adds a code and a retry.
     /// - A panic becomes FAILED with its message, place and backtrace, and the worker lives on **with the state as the panic
@@ -94,19 +97,14 @@ impl<'h, S> Worker<'h, S> {
     ///
     /// When the name has a handler already: an author's mistake, seen at the first start.
     #[must_use]
-    pub fn on<J, R, E, F>(self, request: Request<J, R>, mut handler: F) -> Self
+    pub fn on<J, R, E, F>(self, request: Request<J, R>, handler: F) -> Self
     where
-        J: DeserializeOwned,
+        J: ToOwned<Owned: DeserializeOwned> + ?Sized,
         R: Serialize,
         E: Into<BoxError>,
-        F: FnMut(&mut S, J, &mut Ctx) -> Result<R, E> + 'h,
+        F: FnMut(&mut S, J::Owned, &mut Ctx) -> Result<R, E> + 'h,
     {
-        self.entry(request.name(), move |state, input, context, result| {
-            let job =
-                data::decode(input).map_err(|error| failure::not_begun(code::BAD_DATA, error.to_string()))?;
-            let value = handler(state, job, context).map_err(to_wire)?;
-            data::encode_into(&value, result).map_err(|error| failure::from_bad_data(&error))
-        })
+        self.typed(request.name(), handler)
     }
 
     /// Adds a handler that takes its input as encoded MessagePack, in place, and gives encoded MessagePack back. The input is
@@ -175,6 +173,22 @@ impl<'h, S> Worker<'h, S> {
         (self.hello(), self.entries, self.init)
     }
 
+    /// Adds a handler whose input and result are decoded and encoded.
+    fn typed<J, R, E, F>(self, name: &'static str, mut handler: F) -> Self
+    where
+        J: DeserializeOwned,
+        R: Serialize,
+        E: Into<BoxError>,
+        F: FnMut(&mut S, J, &mut Ctx) -> Result<R, E> + 'h,
+    {
+        self.entry(name, move |state, input, context, result| {
+            let job = data::decode(input)
+                .map_err(|error| failure::not_begun(code::BAD_DATA, format!("bad input: {error}")))?;
+            let value = handler(state, job, context).map_err(to_wire)?;
+            data::encode_into(&value, result).map_err(|error| failure::from_bad_data(&error))
+        })
+    }
+
     fn entry<F>(mut self, name: &'static str, run: F) -> Self
     where
         F: FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<(), Box<WireFailure>> + 'h,
@@ -230,7 +244,7 @@ where
     E: Into<BoxError>,
     F: FnMut(J, &mut Ctx) -> Result<R, E>,
 {
-    stateless().on(Request::<J, R>::DO, |(), job, context| handler(job, context)).serve()
+    stateless().typed(Request::<J, R>::DO.name(), |(), job, context| handler(job, context)).serve()
 }
 
 /// As [`serve`], with input and result as encoded MessagePack, as [`Worker::on_raw`] has them.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
-use stokehold::{Event, Pool, Request, StartError, Task, TaskError, TaskStatus, WorkerCommand};
+use stokehold::{Event, Pool, Receiver, Request, StartError, Task, TaskError, WorkerCommand};
 
 use crate::console::{self, escaped};
 use crate::exit::Exit;
@@ -54,7 +54,8 @@ pub(crate) fn serve() -> ExitCode {
     stokehold_child::Worker::new(|_| Ok::<(), io::Error>(()))
         .on(Request::<Batch<'static>, Counted>::new(COUNT), |(), batch, ctx| {
             if batch.hold && ctx.attempt() == 1 {
-                // The parent kills this process meanwhile, so that the task is surely in flight then.
+                // Told on stderr, so that the parent kills this process when the task has surely begun.
+                writeln!(io::stderr(), "{HOLDING}")?;
                 thread::sleep(HOLD);
             }
             let counts = Counts::of_batch(&batch);
@@ -67,6 +68,9 @@ pub(crate) fn serve() -> ExitCode {
         })
         .serve()
 }
+
+/// What a worker that holds its task says.
+const HOLDING: &str = "holding the first batch";
 
 /// The request's name, for both sides.
 const COUNT: &str = "count";
@@ -171,8 +175,8 @@ fn show(corpus: &Corpus, workers: usize) -> Result<(), Trouble> {
     let request = || Request::<Batch<'_>, Counted>::new(COUNT);
 
     let (first, rest) = batches.split_first().ok_or(Trouble::NoVictim("there is no text"))?;
-    let victim =
-        kill_holder(pool.submit(request(), first).map_err(|error| Trouble::Differs(error.to_string()))?)?;
+    let first_task = pool.submit(request(), first).map_err(|error| Trouble::Differs(error.to_string()))?;
+    let victim = kill_holder(first_task, &events)?;
     let mut total = Counts::default();
     for counted in pool.imap_unordered(request(), rest.iter()) {
         total.add(counted?.counts);
@@ -215,13 +219,15 @@ fn show(corpus: &Corpus, workers: usize) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Waits until a worker has the task, and kills that worker.
-fn kill_holder(mut task: Task<Counted>) -> Result<Victim, Trouble> {
+/// Waits until a worker says that it has begun the task, and kills that worker.
+fn kill_holder(mut task: Task<Counted>, events: &Receiver<Event>) -> Result<Victim, Trouble> {
     let number = task.number();
     let patience = Instant::now() + PATIENCE;
     while Instant::now() < patience {
-        match task.status() {
-            TaskStatus::Running { worker, pid, .. } => {
+        for event in events.try_iter() {
+            if let Event::Stderr { worker, pid, line } = event
+                && line == HOLDING
+            {
                 let victim = i32::try_from(pid).ok().and_then(Pid::from_raw);
                 let killed = victim.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
                 return if killed {
@@ -230,8 +236,6 @@ fn kill_holder(mut task: Task<Counted>) -> Result<Victim, Trouble> {
                     Err(Trouble::NoVictim("it was gone already"))
                 };
             }
-            TaskStatus::Queued => {}
-            _ => return Err(Trouble::NoVictim("it was answered already")),
         }
         // A thread that waits drives the pool.
         match task.wait_timeout(Duration::from_millis(2)) {
@@ -239,7 +243,7 @@ fn kill_holder(mut task: Task<Counted>) -> Result<Victim, Trouble> {
             Err(same) => task = same,
         }
     }
-    Err(Trouble::NoVictim("no worker took it in time"))
+    Err(Trouble::NoVictim("no worker began it in time"))
 }
 
 fn write_words(out: &mut impl Write, total: &Counts) -> io::Result<()> {

@@ -22,14 +22,14 @@ use clap::{Parser, Subcommand};
 /// Streams records through persistent worker processes.
 ///
 /// A worker is any program that speaks the Stokehold protocol. It is started once and fed for as long as there is input. A
-/// worker that dies is replaced, and what it had not finished is done again, so that every record gets exactly one result.
+/// worker that dies is replaced, and what it had not finished is done again, so that every record gets exactly one result, or the run ends and says why.
 #[derive(Debug, Parser)]
 #[command(
     name = "stokehold",
     version,
     arg_required_else_help = true,
     after_help = "Try:\n  stokehold demo\n  seq 10 | stokehold run --raw -- stokehold echo-worker",
-    after_long_help = EXIT_CODES
+    after_long_help = format!("Try:\n  stokehold demo\n  seq 10 | stokehold run --raw -- stokehold echo-worker\n\n{EXIT_CODES}")
 )]
 struct Cli {
     #[command(subcommand)]
@@ -53,11 +53,8 @@ enum Command {
     DemoWorker,
 }
 
-const EXIT_CODES: &str = "\
-Try:
-  stokehold demo
-  seq 10 | stokehold run --raw -- stokehold echo-worker
-
+/// What the exit codes mean, for the help of the command and of its parts.
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    everything went well
   1    some records failed, or input or output did

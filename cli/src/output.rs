@@ -49,17 +49,21 @@ pub(crate) struct BadRecord {
 pub(crate) struct Output {
     writer: Mutex<Writer>,
     room: Condvar,
+    /// It is a file of the user's, not standard output.
+    is_named: bool,
 }
 
 impl Output {
-    /// Creates a file, or takes standard output for `None` and `-`. The error says which and why. `input` must be another file.
+    /// Opens a file, or takes standard output for `None` and `-`. The error says which and why. `input` must be another file.
     pub(crate) fn open(
         path: Option<&Path>,
         input: &File,
         format: Format,
         order: Order,
     ) -> Result<Self, String> {
-        let (file, name) = match path.filter(|path| *path != Path::new("-")) {
+        let path = path.filter(|path| *path != Path::new("-"));
+        let is_named = path.is_some();
+        let (file, name) = match path {
             Some(path) => (create(path, input)?, path.display().to_string()),
             None => {
                 let fd = io::stdout().as_fd().try_clone_to_owned();
@@ -79,7 +83,19 @@ impl Output {
             tally: Tally::default(),
             fault: None,
         };
-        Ok(Self { writer: Mutex::new(writer), room: Condvar::new() })
+        Ok(Self { writer: Mutex::new(writer), room: Condvar::new(), is_named })
+    }
+
+    /// Empties the file: the workers are there, results will come. What is no plain file is left alone.
+    pub(crate) fn empty(&self) -> Result<(), String> {
+        let writer = self.lock();
+        let Patient(file) = &writer.file;
+        match file.metadata() {
+            Ok(metadata) if metadata.is_file() && self.is_named => {
+                file.set_len(0).map_err(|error| format!("cannot empty {}: {error}", writer.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The writer, for several results in a row.
@@ -119,7 +135,7 @@ impl Output {
     }
 }
 
-/// A file that is created must not be the one that is read: it would be emptied first.
+/// A file that is written must not be the one that is read. What it held stays until [`Output::empty`].
 fn create(path: &Path, input: &File) -> Result<File, String> {
     use std::os::unix::fs::MetadataExt;
     if let (Ok(new), Ok(old)) = (path.metadata(), input.metadata())
@@ -128,7 +144,9 @@ fn create(path: &Path, input: &File) -> Result<File, String> {
     {
         return Err(format!("cannot write {}: it is the input", path.display()));
     }
-    File::create(path).map_err(|error| format!("cannot create {}: {error}", path.display()))
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    options.open(path).map_err(|error| format!("cannot create {}: {error}", path.display()))
 }
 
 /// How many records ended how.

@@ -15,6 +15,7 @@ use stokehold::{
     WorkerCommand,
 };
 
+use crate::EXIT_CODES;
 use crate::console::{self, Commentary, escaped};
 use crate::exit::Exit;
 use crate::feed::{Fed, Kind, RECORD_BYTES_MAX, feed};
@@ -25,6 +26,8 @@ use crate::signals::Stop;
 
 /// How long the workers may take to end after the last result. They have nothing left to do.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = "Examples:\n  seq 10 | stokehold run --raw -- stokehold echo-worker\n  stokehold run -j 4 --jsonl --in items.jsonl --out results.jsonl -- python3 worker.py";
 
 /// Feeds lines or JSON records to workers and writes their results
 ///
@@ -42,7 +45,8 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 #[derive(Args, Debug)]
 #[command(
     verbatim_doc_comment,
-    after_help = "Examples:\n  seq 10 | stokehold run --raw -- stokehold echo-worker\n  stokehold run -j 4 --jsonl --in items.jsonl --out results.jsonl -- python3 worker.py"
+    after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"),
+    after_help = EXAMPLES
 )]
 pub(crate) struct RunArgs {
     /// How many workers [default: one for each processor]
@@ -67,7 +71,7 @@ pub(crate) struct RunArgs {
     #[arg(long = "in", value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// Writes to FILE instead of stdout, as results come
+    /// Writes to FILE instead of stdout, as results come; emptied once a worker is ready
     #[arg(long = "out", value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -90,7 +94,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
 
-    /// Shows workers that get ready, every retry, and a summary
+    /// Shows workers that get ready, a summary, and deaths and retries beyond the first ten
     #[arg(short, long)]
     verbose: bool,
 
@@ -129,6 +133,10 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
             return Exit::NoWorkers;
         }
     };
+    // Only now: a worker that cannot be started must not cost an earlier run's results.
+    if let Err(error) = output.empty() {
+        return fail(Exit::Usage, &error);
+    }
     if lines.is_terminal() {
         console::line("reading from the terminal; Ctrl-D ends the input");
     }

@@ -145,12 +145,12 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadData> {
     // in which enums and newtypes may add levels.
     deserializer.set_max_depth(DEPTH_MAX.saturating_mul(4));
     T::deserialize(&mut deserializer)
-        .map_err(|error| BadData::new(format!("the input is not a {}", type_name::<T>()), error))
+        .map_err(|error| BadData::new(format!("it is not a {}", type_name::<T>()), error))
 }
 
 /// Checks bytes from outside: exactly one value of the data model.
 pub fn check_input(bytes: &[u8]) -> Result<(), BadData> {
-    check(bytes).map_err(|error| BadData::new("the input is no value of the data model", error))
+    check(bytes).map_err(|error| BadData::new("it is no value of the data model", error))
 }
 
 #[cfg(test)]

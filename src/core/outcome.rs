@@ -29,7 +29,8 @@ pub(crate) struct Answered {
 }
 
 /// Why a task has no answer. Every accepted task ends with its answer or with exactly one of these.
-#[derive(Debug)]
+///
+/// Its `Debug` is its text in brackets: that is what a `main` that returns an error prints.
 pub struct TaskError {
     pub(crate) kind: TaskErrorKind,
     pub(crate) task: u64,
@@ -163,7 +164,10 @@ impl TaskError {
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {}", self.task)?;
+        match self.task {
+            0 => f.write_str("a job")?,
+            number => write!(f, "task {number}")?,
+        }
         match self.kind {
             TaskErrorKind::Broken => write!(f, " has no answer, because the pool broke: {}", self.detail),
             TaskErrorKind::Cancelled { may_have_run: false } => f.write_str(" was cancelled before it began"),
@@ -192,7 +196,10 @@ impl fmt::Display for TaskError {
                 Ok(())
             }
             TaskErrorKind::Dead => {
-                write!(f, " killed its worker, or died with it, {} times; the last time ", self.attempt)?;
+                match self.attempt {
+                    0 | 1 => f.write_str(" killed its worker, or died with it: ")?,
+                    times => write!(f, " killed its worker, or died with it, {times} times; the last time ")?,
+                }
                 self.write_death(f)
             }
             TaskErrorKind::Lost => {
@@ -209,6 +216,12 @@ impl TaskError {
             Some(death) => write!(f, "{death}"),
             None => f.write_str(&self.detail),
         }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskError({:?}: {self})", self.kind)
     }
 }
 

@@ -58,8 +58,8 @@ pub(crate) struct Supervisor<T> {
     dirty: Vec<usize>,
     /// Where the next hand-out begins, so that no slot is always first.
     turn: usize,
-    /// A task was finished, ever: the program can do its work.
-    proven: bool,
+    /// How many tasks were ended by deaths since the last answer.
+    deadly_in_a_row: u32,
     /// Some worker was ready, ever.
     ever_ready: bool,
 }
@@ -86,7 +86,7 @@ impl<T: Ticket> Supervisor<T> {
             phase: Phase::Serving,
             dirty: Vec::new(),
             turn: 0,
-            proven: false,
+            deadly_in_a_row: 0,
             ever_ready: false,
             config,
         };
@@ -160,7 +160,9 @@ impl<T: Ticket> Supervisor<T> {
             was_ready: false,
             stderr_tail: "".into(),
         };
-        self.judge_slot(slot, Arc::new(death), PastLife::NeverReady, now);
+        let death = Arc::new(death);
+        self.announce(slot, &death);
+        self.judge_slot(slot, death, PastLife::NeverReady, now);
     }
 
     /// A worker's output ended. It has a moment to exit by itself.
@@ -201,7 +203,7 @@ impl<T: Ticket> Supervisor<T> {
             (true, 0) => PastLife::Fruitless,
             (true, _) => PastLife::Fruitful,
         };
-        self.proven = self.proven || self.slots.iter().any(|place| place.finished > 0);
+        self.announce(slot, &death);
         self.judge_tasks(slot, unread, &death);
         self.judge_slot(slot, death, life, now);
     }
@@ -222,6 +224,7 @@ impl<T: Ticket> Supervisor<T> {
     pub(crate) fn dispatch(&mut self, now: Instant) {
         for place in &mut self.slots {
             if place.fresh_answers > 0 {
+                self.deadly_in_a_row = 0;
                 let count = std::mem::take(&mut place.fresh_answers);
                 let (open, limit) = (place.session.open_count(), place.session.window());
                 place.window.answered(count, open, limit, now);

@@ -13,7 +13,7 @@ use stokehold_tests::{note, wait_for_file};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Order {
     item: String,
     count: u32,

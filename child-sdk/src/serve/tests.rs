@@ -398,7 +398,7 @@ fn a_vanished_reader_is_told_from_a_failing_one() {
 
 #[test]
 fn structs_travel_by_field_name() {
-    #[derive(Deserialize, Serialize)]
+    #[derive(Clone, Deserialize, Serialize)]
     struct Job {
         name: String,
         wait: Duration,

@@ -114,8 +114,9 @@ impl<T: Ticket> Supervisor<T> {
         if !place.session.fits(task.body.len()) {
             let len = task.body.len() + 4;
             let max = place.session.child().max_frame;
-            let message =
-                format!("the task's frame has {len} bytes, the worker takes {max} (max_frame in its HELLO)");
+            let message = format!(
+                "the task's frame has {len} bytes, the worker takes {max}: send a path instead of the bytes, or in parts"
+            );
             let failure = Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) };
             let pid = place.pid;
             self.end_failed(slot, pid, key, failure);

@@ -13,6 +13,11 @@ use super::{Phase, Supervisor, broken, is_delivered_enough};
 /// A worker that exits with this code says that another start would fail as well.
 const EXIT_PERMANENT: i32 = 125;
 
+/// A pool breaks when more tasks than this ended by the death of their workers with no answer in between: then it is not the
+/// tasks. Twenty deadly records in a row happen in real inputs; a program that dies on every task must not be started for each
+/// of a million.
+const DEADLY_IN_A_ROW_MAX: u32 = 20;
+
 /// What a worker was doing with a task when it died.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Guilt {
@@ -98,9 +103,10 @@ impl<T: Ticket> Supervisor<T> {
 
     /// The end of a task by the death of its worker.
     fn end_task(&mut self, key: TaskKey, kind: TaskErrorKind, death: &Arc<Death>) {
-        if kind == TaskErrorKind::Dead && self.proven {
-            // The task killed its workers, not they themselves: they are not to be given up for it.
-            if let Some(place) = self.slots.get_mut(death.worker) {
+        if matches!(kind, TaskErrorKind::Dead | TaskErrorKind::Lost) {
+            // The task killed its workers, not they themselves: none of them is to be given up for it.
+            self.deadly_in_a_row = self.deadly_in_a_row.saturating_add(1);
+            for place in &mut self.slots {
                 place.history = RestartHistory::default();
             }
         }
@@ -128,6 +134,15 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
+    /// Tells of a death that nobody asked for.
+    pub(super) fn announce(&mut self, slot: usize, death: &Arc<Death>) {
+        let was_ending = self.slots.get(slot).is_some_and(|place| place.life == Life::Ending);
+        let was_asked = was_ending && matches!(death.cause, Cause::Exited);
+        if !was_asked && !matches!(death.cause, Cause::Stopped) {
+            self.actions.push(Action::Notice(Event::WorkerDied(Arc::clone(death))));
+        }
+    }
+
     /// What becomes of the slot of a dead worker.
     pub(super) fn judge_slot(&mut self, slot: usize, death: Arc<Death>, life: PastLife, now: Instant) {
         let unheld = self.unheld();
@@ -135,10 +150,6 @@ impl<T: Ticket> Supervisor<T> {
         place.finished_ever += std::mem::take(&mut place.finished);
         place.outbox.discard();
         place.deadline = None;
-        let was_asked = place.life == Life::Ending && matches!(death.cause, Cause::Exited);
-        if !was_asked && !matches!(death.cause, Cause::Stopped) {
-            self.actions.push(Action::Notice(Event::WorkerDied(Arc::clone(&death))));
-        }
         // While draining, tasks that nobody holds need somebody, were it one that had been told to go.
         let restart = match self.phase {
             Phase::Serving => true,
@@ -156,6 +167,7 @@ impl<T: Ticket> Supervisor<T> {
         let verdict = match death.code() {
             _ if hopeless => Verdict::GiveUp,
             Some(EXIT_PERMANENT) => Verdict::GiveUp,
+            _ if self.deadly_in_a_row > DEADLY_IN_A_ROW_MAX => Verdict::GiveUp,
             _ => place.history.ended(life, now),
         };
         match verdict {
@@ -163,7 +175,8 @@ impl<T: Ticket> Supervisor<T> {
             Verdict::Restart(pause) => place.deadline = Some((now + pause, Due::Respawn)),
             Verdict::GiveUp => {
                 place.life = Life::Retired;
-                if hopeless || self.is_over() {
+                let deadly = self.deadly_in_a_row > DEADLY_IN_A_ROW_MAX;
+                if hopeless || deadly || self.is_over() {
                     self.break_down(death);
                 }
             }

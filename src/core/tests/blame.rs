@@ -74,22 +74,40 @@ fn many_deadly_tasks_do_not_count_out_what_waits_behind_them() {
     assert!(poison.iter().all(|task| world.end_of(*task) == Some(Err(TaskErrorKind::Dead))));
 }
 
-#[test]
-fn deadly_tasks_do_not_cost_a_proven_pool_its_workers() {
-    let mut world = World::ready(2, 1);
-    world.submit_as(Policy::default().attempts(1), 0);
-    let deadly = usize::from(!world.has_tasks(0));
-    world.submit();
-    world.answer(1 - deadly);
-    world.submit();
-    for _ in 0..20 {
-        world.die(deadly, 11);
-        world.advance(std::time::Duration::from_millis(200));
-        world.start(deadly, &serial(1));
-        let poison = world.submit_as(Policy::default().attempts(1), 0);
-        assert_eq!(world.held(deadly), [poison], "the other one proved the program and is busy");
+/// A pool of one worker that met so many deadly tasks in a row, with its innocent neighbour behind them.
+fn after_deadly_tasks(count: usize) -> (World, u64) {
+    let mut world = World::ready(1, 1);
+    for _ in 0..count {
+        world.submit();
     }
-    assert!(world.core.broken().is_none());
+    let innocent = world.submit();
+    for _ in 0..3 * count {
+        if world.core.broken().is_some() {
+            break;
+        }
+        world.die(0, 11);
+        world.advance(std::time::Duration::from_millis(500));
+        if world.spawning.contains(&0) {
+            world.start(0, &serial(1));
+        }
+    }
+    (world, innocent)
+}
+
+#[test]
+fn deadly_tasks_do_not_cost_a_pool_its_workers_even_if_they_come_first() {
+    for count in [1, 2, 6, 20] {
+        let (mut world, innocent) = after_deadly_tasks(count);
+        world.answer_everything();
+        assert_eq!(world.end_of(innocent), Some(Ok(1)), "behind {count} deadly ones");
+    }
+}
+
+#[test]
+fn a_program_that_dies_on_every_task_is_not_started_for_ever() {
+    let (world, innocent) = after_deadly_tasks(40);
+    assert!(world.core.broken().is_some());
+    assert_eq!(world.end_of(innocent), Some(Err(TaskErrorKind::Broken)));
 }
 
 #[test]
