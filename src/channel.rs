@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -100,6 +100,7 @@ fn ends<J: ?Sized, R>(
     let lane = Arc::new(Lane::default());
     let flow = Arc::new(Flow::default());
     let shared = Arc::clone(with.pool().shared());
+    shared.watch_over(&lane);
     let sender = JobSender {
         shared: Arc::clone(&shared),
         lane: Arc::clone(&lane),
@@ -127,54 +128,37 @@ struct Flow {
     sent: AtomicU64,
     received: AtomicU64,
     input_ended: AtomicBool,
-    /// Whoever waits for the other end to move.
-    waiting: AtomicBool,
-    wakers: Mutex<Vec<Waker>>,
 }
 
 impl Flow {
-    fn has_room(&self, lane: &Lane, waker: Option<&Waker>) -> bool {
-        self.check_or_wait(waker, || {
-            let sent = self.sent.load(Ordering::SeqCst);
-            let between = sent.saturating_sub(self.received.load(Ordering::SeqCst));
-            let fits = match lane.bytes_expected(sent) {
-                Some(bytes) => between < CAPACITY && bytes < RESULT_BYTES,
-                None => between < UNSEEN,
-            };
-            fits || between == 0 || !lane.is_wanted()
-        })
+    fn has_room(&self, lane: &Lane) -> bool {
+        let sent = self.sent.load(Ordering::SeqCst);
+        let between = sent.saturating_sub(self.received.load(Ordering::SeqCst));
+        let fits = match lane.bytes_expected(sent) {
+            Some(bytes) => between < CAPACITY && bytes < RESULT_BYTES,
+            None => between < UNSEEN,
+        };
+        fits || between == 0 || !lane.is_wanted()
     }
 
-    fn is_over(&self, waker: Option<&Waker>) -> bool {
-        self.check_or_wait(waker, || self.input_ended.load(Ordering::SeqCst) && self.is_even())
+    fn has_ended(&self) -> bool {
+        self.input_ended.load(Ordering::SeqCst) && self.is_even()
     }
 
     /// Whether every job that was sent was received as a result.
     fn is_even(&self) -> bool {
         self.sent.load(Ordering::SeqCst) == self.received.load(Ordering::SeqCst)
     }
+}
 
-    /// Whether `check` holds; if not, `waker` is woken when it may.
-    fn check_or_wait(&self, waker: Option<&Waker>, check: impl Fn() -> bool) -> bool {
-        if check() {
-            return true;
-        }
-        let Some(waker) = waker else { return false };
-        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wakers.iter().any(|other| other.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
-        self.waiting.store(true, Ordering::SeqCst);
-        drop(wakers);
-        check()
+/// Whether `check` holds; if not, `waker` is woken when it may.
+fn check_or_watch(lane: &Lane, waker: Option<&Waker>, check: impl Fn() -> bool) -> bool {
+    if check() {
+        return true;
     }
-
-    fn moved(&self) {
-        if self.waiting.swap(false, Ordering::SeqCst) {
-            let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
-            wakers.into_iter().for_each(Waker::wake);
-        }
-    }
+    let Some(waker) = waker else { return false };
+    lane.watch(waker);
+    check()
 }
 
 /// The end of a channel where jobs go in. Dropping it ends the input.
@@ -209,15 +193,16 @@ impl JobSender<Data> {
 impl<J: ?Sized> JobSender<J> {
     /// Blocks until both the channel and the queue take the body.
     fn send_body(&self, body: &mut Vec<u8>) -> Result<(), SubmitError> {
+        let mut claim = None;
         loop {
-            let (flow, lane, shared) = (&self.flow, &self.lane, &self.shared);
-            shared.block_until(None, ComesAbout::Anywhere, |waker| {
-                flow.has_room(lane, waker) || shared.is_closed(waker)
+            self.shared.block_until(None, ComesAbout::Anywhere, |waker| {
+                check_or_watch(&self.lane, waker, || self.has_room() || self.shared.is_closed())
             });
             match self.offer(body) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Full) => {
-                    self.shared.wait_for_room(body.len(), None);
+                    claim.get_or_insert_with(|| self.shared.claim_room(body.len()));
+                    self.shared.wait_for_room(body.len(), Admission::Channel, None);
                 }
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -226,7 +211,7 @@ impl<J: ?Sized> JobSender<J> {
 
     /// Whether the channel itself takes another job now.
     pub(crate) fn has_room(&self) -> bool {
-        self.flow.has_room(&self.lane, None)
+        self.flow.has_room(&self.lane)
     }
 
     /// The body of a job.
@@ -245,10 +230,10 @@ impl<J: ?Sized> JobSender<J> {
         if let Some(refusal) = self.shared.refusal() {
             return Err(refusal);
         }
-        if !self.flow.has_room(&self.lane, None) {
+        if !self.flow.has_room(&self.lane) {
             return Err(Refusal::Full);
         }
-        self.shared.submit(body, self.policy, Admission::Ordinary, |number| {
+        self.shared.submit(body, self.policy, Admission::Channel, |number| {
             let index = self.flow.sent.fetch_add(1, Ordering::SeqCst);
             Ticket::to_lane(number, Arc::clone(&self.lane), index)
         })?;
@@ -265,7 +250,7 @@ impl<J: ?Sized> JobSender<J> {
 impl<J: ?Sized> Drop for JobSender<J> {
     fn drop(&mut self) {
         self.flow.input_ended.store(true, Ordering::SeqCst);
-        self.flow.moved();
+        self.lane.moved();
     }
 }
 
@@ -335,7 +320,7 @@ impl<R> Results<R> {
             self.lane.received(answered.data.len());
         }
         self.flow.received.fetch_add(1, Ordering::SeqCst);
-        self.flow.moved();
+        self.lane.moved();
         let answered_by = outcome.as_ref().ok().map(answered_by);
         Some(Completed { index, answered_by, result: outcome.and_then(self.decode).map_err(|error| *error) })
     }
@@ -343,7 +328,9 @@ impl<R> Results<R> {
     /// Whether nothing more can come; if not, `waker` is woken when that may have changed. A pool that is closed lets no job
     /// in, and every job was counted before: when all of those were received there are no more, whatever the sender does.
     fn is_over(&self, waker: Option<&Waker>) -> bool {
-        self.flow.is_over(waker) || self.shared.is_closed(waker) && self.flow.is_even()
+        check_or_watch(&self.lane, waker, || {
+            self.flow.has_ended() || self.shared.is_closed() && self.flow.is_even()
+        })
     }
 
     /// Blocks until a result arrives, or, if none is on its way, until the queue has room for `bytes`.
@@ -352,7 +339,7 @@ impl<R> Results<R> {
         if on_the_way {
             self.shared.block_until(None, ComesAbout::Anywhere, |waker| self.lane.has_arrived(waker));
         } else {
-            self.shared.wait_for_room(bytes, None);
+            self.shared.wait_for_room(bytes, Admission::Channel, None);
         }
     }
 
@@ -421,7 +408,7 @@ impl<R> Stream for Results<R> {
 impl<R> Drop for Results<R> {
     fn drop(&mut self) {
         self.lane.abandon();
-        self.flow.moved();
+        self.lane.moved();
     }
 }
 

@@ -203,13 +203,15 @@ impl<R> Unsent<R> {
         deadline: Option<(Instant, Duration)>,
     ) -> Result<Task<R>, SubmitError> {
         let mut unsent = self;
+        let mut claim = None;
         loop {
             match unsent.try_admit(shared, Admission::Ordinary) {
                 Ok(task) => return Ok(task),
                 Err(TrySubmitError::Submit(error)) => return Err(error),
                 Err(TrySubmitError::Full(again)) => unsent = again,
             }
-            if !shared.wait_for_room(unsent.body.len(), deadline.map(|(at, _)| at)) {
+            claim.get_or_insert_with(|| shared.claim_room(unsent.body.len()));
+            if !shared.wait_for_room(unsent.body.len(), Admission::Ordinary, deadline.map(|(at, _)| at)) {
                 return Err(SubmitError::Timeout(deadline.map_or(Duration::MAX, |(_, asked)| asked)));
             }
         }

@@ -1,5 +1,6 @@
 //! The background thread: it drives the engine when no caller does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -35,16 +36,28 @@ impl Shared {
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
-            if let Some(mut engine) = self.try_lease() {
-                let Some(engine) = engine.as_mut() else { return };
-                self.holder.store(BACKGROUND, Ordering::SeqCst);
-                self.urgent.store(false, Ordering::SeqCst);
-                while !self.is_background_unwanted() {
-                    engine.turn(&self, None);
-                }
-                self.holder.store(NOBODY, Ordering::SeqCst);
+            // A panic in a user's waker must not end this thread: nobody else would drive for futures.
+            let drive = AssertUnwindSafe(|| self.drive_unattended());
+            if catch_unwind(drive).is_err() {
+                self.pass_on();
+                continue;
             }
             self.pass_on();
+        }
+    }
+
+    /// Drives until a caller comes.
+    fn drive_unattended(self: &Arc<Self>) {
+        self.urgent.store(false, Ordering::SeqCst);
+        while !self.is_background_unwanted() {
+            let turned = self.turn_once(BACKGROUND, |engine| {
+                while !self.is_background_unwanted() && !engine.has_wakes() {
+                    engine.turn(self, None);
+                }
+            });
+            if turned.is_none() {
+                break;
+            }
         }
     }
 

@@ -44,21 +44,26 @@ thread_local! {
 impl Caller {
     /// This thread, waiting in that pool.
     pub(super) fn of(shared: &Arc<Shared>) -> Rc<Self> {
-        LAST.with_borrow_mut(|last| match last {
-            Some(caller) if std::ptr::eq(caller.state.shared.as_ptr(), Arc::as_ptr(shared)) => {
-                Rc::clone(caller)
+        let kept = LAST.try_with(|last| {
+            let mut last = last.try_borrow_mut().ok()?;
+            match &*last {
+                Some(caller) if std::ptr::eq(caller.state.shared.as_ptr(), Arc::as_ptr(shared)) => {
+                    Some(Rc::clone(caller))
+                }
+                _ => Some(Rc::clone(last.insert(Self::new(shared)))),
             }
-            _ => {
-                let state = Arc::new(State {
-                    thread: thread::current(),
-                    shared: Arc::downgrade(shared),
-                    driving: AtomicBool::new(false),
-                });
-                let caller = Rc::new(Self { waker: Waker::from(Arc::clone(&state)), state });
-                *last = Some(Rc::clone(&caller));
-                caller
-            }
-        })
+        });
+        // A pool may be dropped while its thread ends, when thread-locals are gone.
+        kept.ok().flatten().unwrap_or_else(|| Self::new(shared))
+    }
+
+    fn new(shared: &Arc<Shared>) -> Rc<Self> {
+        let state = Arc::new(State {
+            thread: thread::current(),
+            shared: Arc::downgrade(shared),
+            driving: AtomicBool::new(false),
+        });
+        Rc::new(Self { waker: Waker::from(Arc::clone(&state)), state })
     }
 
     /// Wakes this thread.
@@ -66,8 +71,18 @@ impl Caller {
         &self.waker
     }
 
-    /// From now on it is woken out of the system's wait, or by its token again.
-    pub(super) fn set_driving(&self, driving: bool) {
-        self.state.driving.store(driving, Ordering::SeqCst);
+    /// While the result is there, it is woken out of the system's wait instead of by its token.
+    pub(super) fn drives(&self) -> Driving<'_> {
+        self.state.driving.store(true, Ordering::SeqCst);
+        Driving(&self.state.driving)
+    }
+}
+
+/// See [`Caller::drives`].
+pub(super) struct Driving<'a>(&'a AtomicBool);
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }

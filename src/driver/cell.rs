@@ -145,18 +145,17 @@ impl Cell {
         }
     }
 
-    /// The outcome is here. False if nobody will take it.
-    pub(super) fn complete(&self, outcome: Outcome) -> bool {
+    /// The outcome is here. Tells whether somebody will take it, and whom to wake when no lock is held.
+    pub(super) fn complete(&self, outcome: Outcome) -> (bool, Option<Waker>) {
         let mut state = self.lock();
         let heard = self.flags.load(Ordering::SeqCst) & UNHEARD == 0;
         let new = if heard { State::Done(outcome) } else { State::Taken };
         let old = std::mem::replace(&mut *state, new);
         self.done.store(true, Ordering::Release);
-        drop(state);
-        if let State::Pending(Some(waker)) = old {
-            waker.wake();
+        match old {
+            State::Pending(waker) => (heard, waker),
+            State::Done(_) | State::Taken => (heard, None),
         }
-        heard
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

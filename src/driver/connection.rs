@@ -120,6 +120,8 @@ impl Connection {
         poll.add(process.pidfd(), token(slot, incarnation, Part::Process), Interest::Read)?;
         poll.add(from_child.as_fd(), token(slot, incarnation, Part::Output), Interest::Read)?;
         poll.add(stderr.as_fd(), token(slot, incarnation, Part::Stderr), Interest::Read)?;
+        // Always watched: a worker that closes its input would otherwise not be noticed before the next write.
+        poll.add(to_child.as_fd(), token(slot, incarnation, Part::Input), Interest::Closing)?;
         Ok(Self {
             incarnation,
             slot,
@@ -144,13 +146,12 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if !self.wants_write {
                         let token = token(self.slot, self.incarnation, Part::Input);
-                        self.wants_write = poll.add(input.as_fd(), token, Interest::Write).is_ok();
+                        self.wants_write = poll.modify(input.as_fd(), token, Interest::Write).is_ok();
                     }
                     return Flushed::Enough;
                 }
                 Err(_) => {
-                    self.unread_when_closed = sys::unread(input.as_fd());
-                    self.close_input(poll);
+                    self.lose_input(poll);
                     return Flushed::Closed;
                 }
             }
@@ -158,7 +159,8 @@ impl Connection {
         if self.wants_write
             && let Some(input) = &self.input
         {
-            self.wants_write = poll.remove(input.as_fd()).is_err();
+            let token = token(self.slot, self.incarnation, Part::Input);
+            self.wants_write = poll.modify(input.as_fd(), token, Interest::Closing).is_err();
         }
         if self.closes_input {
             self.close_input(poll);
@@ -218,13 +220,17 @@ impl Connection {
         self.close_stderr(poll);
     }
 
-    fn close_input(&mut self, poll: &Poll) {
-        if std::mem::take(&mut self.wants_write)
-            && let Some(input) = &self.input
-        {
-            let _ = poll.remove(input.as_fd());
+    /// The worker closed its input.
+    pub(super) fn lose_input(&mut self, poll: &Poll) {
+        if let Some(input) = &self.input {
+            self.unread_when_closed = sys::unread(input.as_fd());
         }
-        self.input = None;
+        self.close_input(poll);
+    }
+
+    fn close_input(&mut self, poll: &Poll) {
+        self.wants_write = false;
+        close(&mut self.input, poll);
     }
 }
 

@@ -5,6 +5,7 @@
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::FrameEvent;
@@ -41,6 +42,8 @@ pub(crate) struct Engine {
     spare_buffer: Vec<u8>,
     scratch: Vec<u8>,
     done: Tally,
+    /// Whom to wake when the lease is not held.
+    wakes: Vec<Waker>,
 }
 
 /// A slot as the engine sees it.
@@ -85,6 +88,7 @@ impl Engine {
             spare_buffer: vec![0; READ_BYTES],
             scratch: vec![0; 16 * 1024],
             done: Tally::default(),
+            wakes: Vec::new(),
         })
     }
 
@@ -140,6 +144,16 @@ impl Engine {
         self.tasks = tasks;
         self.mail = mail;
         self.settle(shared, now);
+    }
+
+    /// Whom to wake when the lease is not held.
+    pub(super) fn take_wakes(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// Whether somebody is to be woken.
+    pub(super) fn has_wakes(&self) -> bool {
+        !self.wakes.is_empty()
     }
 
     /// How each worker ended.
@@ -208,10 +222,19 @@ impl Engine {
         }
         match part {
             Part::Output => self.read_output(slot, now),
+            Part::Input if ready.closed => self.lose_input(slot, now),
             Part::Input => self.dirty.push(slot),
             Part::Stderr => self.read_stderr(shared, slot),
             Part::Process => self.handle_exit(shared, slot, now),
         }
+    }
+
+    /// A worker closed its input.
+    fn lose_input(&mut self, slot: usize, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(slot).and_then(|place| place.connection.as_mut()) {
+            connection.lose_input(&self.poll);
+        }
+        self.core.handle_input_closed(slot, now);
     }
 
     /// Reads what a worker wrote, a few times, and hands the frames to the core.
@@ -337,7 +360,7 @@ impl Engine {
         }
         let Tally { tasks, bytes } = std::mem::take(&mut self.done);
         if tasks > 0 {
-            shared.gate().release(tasks, bytes);
+            self.wakes.extend(shared.gate().release(tasks, bytes));
         }
         self.publish(shared);
     }
@@ -347,7 +370,7 @@ impl Engine {
             Action::Complete { ticket, outcome, bytes } => {
                 self.done.tasks += 1;
                 self.done.bytes += bytes;
-                ticket.complete(outcome, shared.gate());
+                self.wakes.extend(ticket.complete(outcome, shared.gate()));
             }
             Action::CloseInput { slot } => {
                 if let Some(connection) = self.connection(slot) {
@@ -359,7 +382,7 @@ impl Engine {
             Action::Terminate { slot } => self.signal(slot, &[Signal::Term, Signal::Cont]),
             Action::Notice(event) => {
                 if matches!(event, Event::WorkerReady { .. }) {
-                    shared.gate().set_ready();
+                    self.wakes.extend(shared.gate().set_ready());
                 }
                 shared.listener().tell(event);
             }
@@ -396,10 +419,10 @@ impl Engine {
     }
 
     /// Lets the other threads see what they may ask for without the lease.
-    fn publish(&self, shared: &Shared) {
+    fn publish(&mut self, shared: &Shared) {
         shared.set_hungry(self.core.has_idle_worker());
         if let Some(death) = self.core.broken() {
-            shared.gate().close(Refusal::Broken(Arc::clone(death)));
+            self.wakes.extend(shared.close_for(Refusal::Broken(Arc::clone(death))));
         }
         if self.core.is_over() {
             shared.set_over();

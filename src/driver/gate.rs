@@ -3,11 +3,11 @@
 //! Unanswered tasks are bounded in number and in bytes, and so are the bytes of results that nobody has taken.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Cell, Ticket};
+use super::{Cell, Lane, Ticket};
 use crate::core::{Death, NewTask, Policy};
 use crate::sys;
 
@@ -38,6 +38,8 @@ pub(crate) enum Refusal {
 /// How a task asks to be let in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Admission {
+    /// In its turn, its result being counted by its channel.
+    Channel,
     /// In its turn.
     Ordinary,
     /// On a permit that was counted before.
@@ -69,6 +71,8 @@ pub(crate) struct Gate {
     state: Mutex<State>,
     has_mail: AtomicBool,
     parked_bytes: AtomicUsize,
+    /// How large the largest of the latest results was; forgotten slowly.
+    large: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -80,8 +84,10 @@ struct State {
     next_number: u64,
     /// Who waits for room.
     wakers: Vec<Waker>,
-    /// Who waits for something else, but not in a pool that is closed.
-    close_wakers: Vec<Waker>,
+    /// Channels, whose ends wait for each other, but not in a pool that is closed.
+    lanes: Vec<Weak<Lane>>,
+    /// How many large tasks wait for room; small ones do not overtake them for ever.
+    large_waiting: usize,
     refusal: Option<Refusal>,
     ready: bool,
 }
@@ -93,6 +99,7 @@ impl Gate {
             state: Mutex::default(),
             has_mail: AtomicBool::new(false),
             parked_bytes: AtomicUsize::new(0),
+            large: AtomicUsize::new(0),
         }
     }
 
@@ -105,8 +112,8 @@ impl Gate {
         ticket: impl FnOnce(u64) -> Ticket,
     ) -> Result<(u64, usize), Refusal> {
         let mut state = self.lock();
-        if admission == Admission::Ordinary {
-            self.check(&state, body.len())?;
+        if admission != Admission::Reserved {
+            self.check(&state, body.len(), admission)?;
             state.unanswered += 1;
         } else if let Some(refusal) = &state.refusal {
             let refusal = refusal.clone();
@@ -122,9 +129,9 @@ impl Gate {
     }
 
     /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
-    pub(super) fn has_room(&self, bytes: usize, waker: Option<&Waker>) -> bool {
+    pub(super) fn has_room(&self, bytes: usize, admission: Admission, waker: Option<&Waker>) -> bool {
         let mut state = self.lock();
-        if !matches!(self.check(&state, bytes), Err(Refusal::Full)) {
+        if !matches!(self.check(&state, bytes, admission), Err(Refusal::Full)) {
             return true;
         }
         if let Some(waker) = waker
@@ -138,19 +145,36 @@ impl Gate {
     /// Counts a place for a task to come.
     pub(super) fn reserve(&self) -> Result<(), Refusal> {
         let mut state = self.lock();
-        self.check(&state, 0)?;
+        self.check(&state, 0, Admission::Ordinary)?;
         state.unanswered += 1;
         Ok(())
     }
 
-    /// Answered tasks, or permits given back, make room.
-    pub(super) fn release(&self, tasks: usize, bytes: usize) {
+    /// Answered tasks, or permits given back, make room. Gives whom to wake when no lock is held.
+    #[must_use]
+    pub(super) fn release(&self, tasks: usize, bytes: usize) -> Vec<Waker> {
         let mut state = self.lock();
         state.unanswered = state.unanswered.saturating_sub(tasks);
         state.unanswered_bytes = state.unanswered_bytes.saturating_sub(bytes);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        std::mem::take(&mut state.wakers)
+    }
+
+    /// Whether a task of so many bytes is a large one, which others might overtake for ever.
+    pub(super) fn is_large(&self, bytes: usize) -> bool {
+        bytes > self.bounds.bytes / 4
+    }
+
+    /// A large task begins to wait for room.
+    pub(super) fn large_begins(&self) {
+        self.lock().large_waiting += 1;
+    }
+
+    /// A large task waits no more. Gives whom to wake.
+    #[must_use]
+    pub(super) fn large_ends(&self) -> Vec<Waker> {
+        let mut state = self.lock();
+        state.large_waiting = state.large_waiting.saturating_sub(1);
+        std::mem::take(&mut state.wakers)
     }
 
     /// A message to the engine.
@@ -172,28 +196,26 @@ impl Gate {
         self.has_mail.load(Ordering::SeqCst)
     }
 
-    /// No task is let in from now on; the first reason stays.
-    pub(super) fn close(&self, refusal: Refusal) {
+    /// No task is let in from now on; the first reason stays. Gives whom to wake and what to tell when no lock is held.
+    #[must_use]
+    pub(super) fn close(&self, refusal: Refusal) -> (Vec<Waker>, Vec<Weak<Lane>>) {
         let mut state = self.lock();
         state.refusal.get_or_insert(refusal);
-        let wakers = std::mem::take(&mut state.wakers);
-        let close_wakers = std::mem::take(&mut state.close_wakers);
-        drop(state);
-        wakers.into_iter().chain(close_wakers).for_each(Waker::wake);
+        (std::mem::take(&mut state.wakers), std::mem::take(&mut state.lanes))
     }
 
-    /// Whether no task will ever be let in again; if not, `waker` is woken when that changes.
-    pub(super) fn is_closed(&self, waker: Option<&Waker>) -> bool {
+    /// Whether no task will ever be let in again.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().refusal.is_some()
+    }
+
+    /// Has the ends of a channel told when the pool closes.
+    pub(super) fn add_lane(&self, lane: &Arc<Lane>) {
         let mut state = self.lock();
-        if state.refusal.is_some() {
-            return true;
+        if state.lanes.len() == state.lanes.capacity() {
+            state.lanes.retain(|lane| lane.strong_count() > 0);
         }
-        if let Some(waker) = waker
-            && !state.close_wakers.iter().any(|other| other.will_wake(waker))
-        {
-            state.close_wakers.push(waker.clone());
-        }
-        false
+        state.lanes.push(Arc::downgrade(lane));
     }
 
     /// Why no task is let in, if so.
@@ -201,13 +223,12 @@ impl Gate {
         self.lock().refusal.clone()
     }
 
-    /// Some worker can take tasks.
-    pub(super) fn set_ready(&self) {
+    /// Some worker can take tasks. Gives whom to wake when no lock is held.
+    #[must_use]
+    pub(super) fn set_ready(&self) -> Vec<Waker> {
         let mut state = self.lock();
         state.ready = true;
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        std::mem::take(&mut state.wakers)
     }
 
     /// Whether some worker was able to take tasks, or none ever will; if neither, `waker` is woken when that changes.
@@ -227,6 +248,8 @@ impl Gate {
     /// A result waits to be taken.
     pub(super) fn park(&self, bytes: usize) {
         self.parked_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let large = self.large.load(Ordering::Relaxed);
+        self.large.store(bytes.max(large - large / 64), Ordering::Relaxed);
     }
 
     /// A result was taken.
@@ -234,20 +257,22 @@ impl Gate {
         self.parked_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether results fill their bound.
-    pub(super) fn is_parked_full(&self) -> bool {
-        self.parked_bytes.load(Ordering::Relaxed) > self.bounds.parked_bytes
-    }
-
-    fn check(&self, state: &State, bytes: usize) -> Result<(), Refusal> {
+    fn check(&self, state: &State, bytes: usize, admission: Admission) -> Result<(), Refusal> {
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
         }
-        if self.is_parked_full() {
-            return Err(Refusal::ResultsFull);
+        let mut fits = state.unanswered < self.bounds.tasks
+            && (state.unanswered_bytes.saturating_add(bytes) <= self.bounds.bytes || state.unanswered == 0)
+            && (state.large_waiting == 0 || self.is_large(bytes) || state.unanswered == 0);
+        if admission == Admission::Ordinary {
+            let parked = self.parked_bytes.load(Ordering::Relaxed);
+            if parked > self.bounds.parked_bytes {
+                return Err(Refusal::ResultsFull);
+            }
+            // What is unanswered will be parked too, and is taken to be as large as the latest results were.
+            let to_come = state.unanswered.saturating_mul(self.large.load(Ordering::Relaxed));
+            fits &= parked.saturating_add(to_come) <= self.bounds.parked_bytes || state.unanswered == 0;
         }
-        let fits = state.unanswered < self.bounds.tasks
-            && (state.unanswered_bytes.saturating_add(bytes) <= self.bounds.bytes || state.unanswered == 0);
         if fits { Ok(()) } else { Err(Refusal::Full) }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Lane {
     arrived_ever: AtomicU64,
     /// How large the largest of the latest outcomes was; forgotten slowly.
     large: AtomicUsize,
+    /// Somebody watches.
+    watched: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -26,6 +28,8 @@ pub(crate) struct Lane {
 struct State {
     arrived: VecDeque<(u64, Outcome)>,
     waker: Option<Waker>,
+    /// Who waits for either end to move.
+    watchers: Vec<Waker>,
 }
 
 impl Lane {
@@ -81,10 +85,10 @@ impl Lane {
         false
     }
 
-    /// An outcome is here.
-    pub(crate) fn complete(&self, index: u64, outcome: Outcome) {
+    /// An outcome is here. Gives whom to wake when no lock is held.
+    pub(super) fn deliver(&self, index: u64, outcome: Outcome) -> Option<Waker> {
         if !self.is_wanted() {
-            return;
+            return None;
         }
         let bytes = outcome.as_ref().map_or(0, |answered| answered.data.len());
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -94,10 +98,36 @@ impl Lane {
         let mut state = self.lock();
         state.arrived.push_back((index, outcome));
         self.count.store(state.arrived.len(), Ordering::Release);
-        if let Some(waker) = state.waker.take() {
-            drop(state);
+        state.waker.take()
+    }
+
+    /// As [`deliver`](Self::deliver), from a thread that holds no lock.
+    pub(crate) fn complete(&self, index: u64, outcome: Outcome) {
+        if let Some(waker) = self.deliver(index, outcome) {
             waker.wake();
         }
+    }
+
+    /// Has `waker` woken when either end moves, or the pool closes.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        let mut state = self.lock();
+        if !state.watchers.iter().any(|other| other.will_wake(waker)) {
+            state.watchers.push(waker.clone());
+        }
+        self.watched.store(true, Ordering::SeqCst);
+    }
+
+    /// Either end moved: who watches is woken. No lock may be held.
+    pub(crate) fn moved(&self) {
+        if self.watched.load(Ordering::SeqCst) {
+            self.take_watchers().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Who watches, to be woken when no lock is held.
+    pub(super) fn take_watchers(&self) -> Vec<Waker> {
+        self.watched.store(false, Ordering::SeqCst);
+        std::mem::take(&mut self.lock().watchers)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

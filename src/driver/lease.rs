@@ -5,7 +5,7 @@
 //! thread comes back only when no caller has driven for `UNUSED` (see `background`), because asking it out at every call costs two context
 //! switches each time. A caller that leaves hands the lease to one that still waits.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard, TryLockError};
 use std::task::Waker;
 use std::thread;
@@ -70,7 +70,7 @@ impl Shared {
         // would never take it back.
         let called = match self.holder.load(Ordering::SeqCst) {
             BACKGROUND => self.is_background_unwanted(),
-            _ => self.poked.load(Ordering::SeqCst),
+            _ => self.poked.load(Ordering::SeqCst) || self.stop.load(Ordering::SeqCst),
         };
         if self.gate.has_mail() || called { Some(Duration::ZERO) } else { patience }
     }
@@ -108,20 +108,30 @@ impl Shared {
     /// Sends what came in on its way, if nobody drives.
     fn attend(self: &Arc<Self>) {
         // Again for what came in meanwhile, whose sender saw the lease taken.
-        while self.gate.has_mail()
-            && let Some(mut engine) = self.try_lease()
-            && let Some(engine) = engine.as_mut()
-        {
-            self.holder.store(CALLER, Ordering::SeqCst);
-            self.calls.fetch_add(1, Ordering::Relaxed);
-            engine.attend(self);
-            self.holder.store(NOBODY, Ordering::SeqCst);
-        }
+        while self.gate.has_mail() && self.turn_once(CALLER, |engine| engine.attend(self)).is_some() {}
         self.pass_on();
     }
 
-    /// The lease, if it is free.
-    pub(super) fn try_lease(&self) -> Option<MutexGuard<'_, Option<Engine>>> {
+    /// Does something with the engine if the lease is free, and then wakes whom it says, with the lease given back: a waker is
+    /// user's code, which may do anything, a wait in this pool or its drop included.
+    pub(super) fn turn_once<R>(&self, who: u8, turn: impl FnOnce(&mut Engine) -> R) -> Option<R> {
+        let mut lease = self.try_lease()?;
+        let engine = lease.as_mut()?;
+        self.calls.fetch_add(u64::from(who == CALLER), Ordering::Relaxed);
+        let held = Held::new(&self.holder, who);
+        let result = turn(engine);
+        let wakes = engine.take_wakes();
+        drop(held);
+        drop(lease);
+        wakes.into_iter().for_each(Waker::wake);
+        Some(result)
+    }
+
+    /// The lease, if it is free and the pool is not being dismantled.
+    fn try_lease(&self) -> Option<MutexGuard<'_, Option<Engine>>> {
+        if self.stop.load(Ordering::SeqCst) {
+            return None;
+        }
         match self.engine.try_lock() {
             Ok(engine) => Some(engine),
             Err(TryLockError::Poisoned(poisoned)) => {
@@ -142,16 +152,16 @@ impl Shared {
         ready: &mut impl FnMut(Option<&Waker>) -> bool,
         caller: &Caller,
     ) -> Option<bool> {
-        let mut engine = self.try_lease()?;
-        let engine = engine.as_mut()?;
-        self.holder.store(CALLER, Ordering::SeqCst);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let waker = (comes_about == ComesAbout::Anywhere).then(|| caller.waker());
-        caller.set_driving(true);
-        let result = self.drive(engine, deadline, ready, waker);
-        caller.set_driving(false);
-        self.holder.store(NOBODY, Ordering::SeqCst);
-        Some(result)
+        loop {
+            let waker = (comes_about == ComesAbout::Anywhere).then(|| caller.waker());
+            let result = self.turn_once(CALLER, |engine| {
+                let _driving = caller.drives();
+                self.drive(engine, deadline, ready, waker)
+            })?;
+            if result.is_some() {
+                return result;
+            }
+        }
     }
 
     /// Waits while somebody else drives, ready to take the lease over.
@@ -194,26 +204,30 @@ impl Shared {
         result
     }
 
+    /// Turns the engine until `ready` or the deadline; `None` if it must stop before, to wake somebody or to end.
     fn drive(
         self: &Arc<Self>,
         engine: &mut Engine,
         deadline: Option<Instant>,
         ready: &mut impl FnMut(Option<&Waker>) -> bool,
         waker: Option<&Waker>,
-    ) -> bool {
+    ) -> Option<bool> {
         loop {
             engine.attend(self);
             self.poked.store(false, Ordering::SeqCst);
             if ready(waker) {
-                return true;
+                return Some(true);
+            }
+            if engine.has_wakes() || self.stop.load(Ordering::SeqCst) {
+                return None;
             }
             let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             engine.turn(self, patience);
             if ready(None) {
-                return true;
+                return Some(true);
             }
             if patience == Some(Duration::ZERO) {
-                return false;
+                return Some(false);
             }
         }
     }
@@ -227,5 +241,21 @@ impl Shared {
         } else if self.deep.swap(false, Ordering::SeqCst) {
             self.unpark_background();
         }
+    }
+}
+
+/// Says who holds the lease for as long as it is there, a panic included.
+struct Held<'a>(&'a AtomicU8);
+
+impl<'a> Held<'a> {
+    fn new(holder: &'a AtomicU8, who: u8) -> Self {
+        holder.store(who, Ordering::SeqCst);
+        Self(holder)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.store(NOBODY, Ordering::SeqCst);
     }
 }

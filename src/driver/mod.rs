@@ -22,6 +22,7 @@ pub(crate) use lease::ComesAbout;
 pub(crate) use shared::Shared;
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use crate::core::{self, TaskError, TaskErrorKind};
 
@@ -59,18 +60,21 @@ impl Ticket {
         }
     }
 
-    /// Hands the outcome over, and counts what waits to be taken. Channels count their own.
-    fn complete(mut self, outcome: core::Outcome, gate: &gate::Gate) {
+    /// Hands the outcome over, and counts what waits to be taken; channels count their own. Gives whom to wake when the lease
+    /// is not held: a waker is user's code.
+    fn complete(mut self, outcome: core::Outcome, gate: &gate::Gate) -> Option<Waker> {
         match self.target.take() {
             Some(Target::Cell(cell)) => {
                 let bytes = outcome.as_ref().map_or(0, |answered| answered.data.len());
                 gate.park(bytes);
-                if !cell.complete(outcome) {
+                let (heard, waker) = cell.complete(outcome);
+                if !heard {
                     gate.unpark(bytes);
                 }
+                waker
             }
-            Some(Target::Lane(lane, index)) => lane.complete(index, outcome),
-            None => {}
+            Some(Target::Lane(lane, index)) => lane.deliver(index, outcome),
+            None => None,
         }
     }
 }
@@ -96,7 +100,9 @@ impl Drop for Ticket {
         let closed = || Err(Box::new(TaskError::new(TaskErrorKind::Closed, self.number, "the pool ended")));
         match self.target.take() {
             Some(Target::Cell(cell)) => {
-                cell.complete(closed());
+                if let (_, Some(waker)) = cell.complete(closed()) {
+                    waker.wake();
+                }
             }
             Some(Target::Lane(lane, index)) => lane.complete(index, closed()),
             None => {}

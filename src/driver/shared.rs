@@ -1,7 +1,7 @@
 //! What the handles of a pool and its threads share, and what handles may ask of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
 use super::lease::NOBODY;
 use super::listener::Listener;
-use super::{ComesAbout, Ended, Engine, Ticket};
+use super::{ComesAbout, Ended, Engine, Lane, Ticket};
 use crate::core::{Event, Policy};
 use crate::sys;
 
@@ -110,13 +110,26 @@ impl Shared {
     }
 
     /// Blocks until a task of `bytes` may be let in, or none ever will; false if the deadline passes first.
-    pub(crate) fn wait_for_room(self: &Arc<Self>, bytes: usize, deadline: Option<Instant>) -> bool {
-        self.block_until(deadline, ComesAbout::Anywhere, |waker| self.gate.has_room(bytes, waker))
+    pub(crate) fn wait_for_room(
+        self: &Arc<Self>,
+        bytes: usize,
+        admission: Admission,
+        deadline: Option<Instant>,
+    ) -> bool {
+        self.block_until(deadline, ComesAbout::Anywhere, |waker| self.gate.has_room(bytes, admission, waker))
+    }
+
+    /// While it is there, small tasks do not overtake a large one of `bytes`; `None` for a small one.
+    pub(crate) fn claim_room(&self, bytes: usize) -> Option<RoomClaim<'_>> {
+        self.gate.is_large(bytes).then(|| {
+            self.gate.large_begins();
+            RoomClaim(&self.gate)
+        })
     }
 
     /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
     pub(crate) fn poll_room(&self, bytes: usize, waker: &Waker) -> bool {
-        let room = self.gate.has_room(bytes, Some(waker));
+        let room = self.gate.has_room(bytes, Admission::Ordinary, Some(waker));
         if !room {
             self.drive_in_background();
         }
@@ -130,7 +143,7 @@ impl Shared {
 
     /// Gives a place back.
     pub(crate) fn give_back(&self) {
-        self.gate.release(1, 0);
+        self.gate.release(1, 0).into_iter().for_each(Waker::wake);
     }
 
     /// A result of so many bytes was taken.
@@ -143,9 +156,14 @@ impl Shared {
         self.block_until(Some(deadline), ComesAbout::InTurns, |waker| self.gate.has_started(waker))
     }
 
-    /// Whether no task will ever be let in again; if not, `waker` is woken when that changes.
-    pub(crate) fn is_closed(&self, waker: Option<&Waker>) -> bool {
-        self.gate.is_closed(waker)
+    /// Whether no task will ever be let in again.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.is_closed()
+    }
+
+    /// Has the ends of a channel told when the pool closes.
+    pub(crate) fn watch_over(&self, lane: &Arc<Lane>) {
+        self.gate.add_lane(lane);
     }
 
     /// Why no task is let in, if so.
@@ -155,7 +173,17 @@ impl Shared {
 
     /// No task is let in from now on.
     pub(crate) fn close(&self) {
-        self.gate.close(Refusal::Closed);
+        self.close_for(Refusal::Closed).into_iter().for_each(Waker::wake);
+    }
+
+    /// No task is let in from now on. Gives whom to wake when no lock is held.
+    #[must_use]
+    pub(super) fn close_for(&self, refusal: Refusal) -> Vec<Waker> {
+        let (mut wakers, lanes) = self.gate.close(refusal);
+        for lane in lanes.iter().filter_map(Weak::upgrade) {
+            wakers.extend(lane.take_watchers());
+        }
+        wakers
     }
 
     /// Sends a message to the engine, and has it looked at.
@@ -188,8 +216,12 @@ impl Shared {
         self.stop.store(true, Ordering::SeqCst);
         self.waker.wake();
         background.thread().unpark();
-        // A panic there was reported by the panic hook already; the engine is taken down all the same.
-        let _ = background.join();
+        // A waker of a user may drop a pool on the background thread itself, which then ends by itself.
+        if background.thread().id() != thread::current().id() {
+            // A panic there was reported by the panic hook already; the engine is taken down all the same.
+            let _ = background.join();
+        }
+        // Whoever drives leaves: see `drive`.
         let engine = lock(&self.engine).take();
         let endings = engine.as_ref().map_or_else(Vec::new, Engine::endings);
         // Whatever it still holds is answered as closed by being dropped.
@@ -212,6 +244,16 @@ impl Shared {
 
     pub(super) fn listener(&self) -> &Listener {
         &self.listener
+    }
+}
+
+/// A large task that waits for room; see [`Shared::claim_room`].
+#[derive(Debug)]
+pub(crate) struct RoomClaim<'a>(&'a Gate);
+
+impl Drop for RoomClaim<'_> {
+    fn drop(&mut self) {
+        self.0.large_ends().into_iter().for_each(Waker::wake);
     }
 }
 

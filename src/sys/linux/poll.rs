@@ -43,6 +43,8 @@ pub(crate) struct Ready {
 /// should be removed, or each wait returns at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
+    /// Only a closed other end.
+    Closing,
     /// Data, or the end of the stream.
     Read,
     /// Room.
@@ -68,6 +70,14 @@ impl Poll {
     /// `InvalidInput` for that token; `AlreadyExists` for a descriptor that is watched already; out of memory.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, data(token)?, interest.flags())?)
+    }
+
+    /// Changes what `fd` is watched for.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add); `NotFound` for a descriptor that is not watched.
+    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, fd, data(token)?, interest.flags())?)
     }
 
     /// No longer watches `fd`. What a wait has already put out stays out.
@@ -163,6 +173,7 @@ impl Ready {
 impl Interest {
     fn flags(self) -> epoll::EventFlags {
         match self {
+            Self::Closing => epoll::EventFlags::empty(),
             Self::Read => epoll::EventFlags::IN,
             Self::Write => epoll::EventFlags::OUT,
         }

@@ -55,10 +55,14 @@ impl Process {
         self.leader.pidfd.as_fd()
     }
 
-    /// To the process and all in its group. Nothing happens once the process is reaped, by us or by the host.
+    /// To all in its group, and to the process itself wherever it has moved. Nothing happens once the process is reaped, by us
+    /// or by the host.
     pub(crate) fn signal_group(&self, signal: Signal) {
         if self.is_ours() && !self.reaped {
             self.leader.signal_group(signal.into());
+            if !self.leader.leads_its_group() {
+                self.leader.signal(signal.into());
+            }
         }
     }
 
@@ -154,6 +158,11 @@ impl Leader {
         if !matches!(self.end(), End::ReapedByHost) {
             let _ = kill_process_group(self.pid, signal);
         }
+    }
+
+    /// Whether it is still in the group it was started in.
+    fn leads_its_group(&self) -> bool {
+        rustix::process::getpgid(Some(self.pid)).is_ok_and(|group| group == self.pid)
     }
 
     pub(super) fn has_exited(&self) -> bool {
