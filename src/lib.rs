@@ -53,7 +53,8 @@
 //!
 //! A pool has one background thread; a process has one more that starts workers for all pools. A thread that blocks in
 //! [`Task::wait`] or another blocking method moves the pool's bytes itself, so that an answer costs no hop between threads.
-//! Every blocking method has a timed or a trying form, and tasks, permits and channels can be awaited on any runtime or none.
+//! `submit`, `reserve` and `wait` have timed and trying forms; tasks, permits and channels can be awaited on any runtime or none.
+//! Wakers and what they run are called with nothing held: they may use the pool, and drop it.
 //!
 //! # Tuning
 //!

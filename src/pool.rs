@@ -24,6 +24,9 @@ use crate::{
 /// How long the end of all workers may take after SIGKILL. Only a process stuck in a device takes longer.
 const REAP_GRACE: Duration = Duration::from_secs(2);
 
+/// More workers than any machine runs, and few enough to look at all of them in a turn.
+const WORKERS_MAX: usize = 4_096;
+
 /// After the deadline of a shutdown: SIGTERM, half a second, SIGKILL, the end.
 const FORCE_GRACE: Duration = Duration::from_millis(500);
 
@@ -64,10 +67,10 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// How many workers; at least 1. The default is the number of processors this process may use.
+    /// How many workers, from 1 to 4096. The default is the number of processors this process may use.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers.max(1);
+        self.workers = workers.clamp(1, WORKERS_MAX);
         self
     }
 
@@ -240,7 +243,8 @@ impl Pool {
         With { pool: self, policy }
     }
 
-    /// Reserves a place in the queue, so that the submit itself never waits: for async callers.
+    /// Reserves a place in the queue, so that the submit itself never waits: for async callers. A place counts against the bound
+    /// in tasks; how many bytes will come on it is not known yet, and not refused then.
     pub async fn reserve(&self) -> Result<Permit<'_>, SubmitError> {
         loop {
             match self.shared.reserve() {
