@@ -3,7 +3,8 @@
 //! One write for each answer costs a system call a task; one write for many costs a hundredth. But an answer that waits
 //! while the next handler runs is late by that handler, and lost if it crashes: the parent would blame, and run again, a task
 //! that had been done. So the buffer is written before every handler, until the handlers have proven to be tiny; then a few
-//! answers may wait together, for no longer than a wake-up of the parent takes anyway.
+//! answers may wait together, for no longer than a wake-up of the parent takes anyway. And the parent is told, before the
+//! first of them waits and when that is over: in between it blames none of the unanswered tasks by its place alone.
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,19 @@ pub(crate) struct Coalesce {
     trust: u32,
     proven: bool,
     oldest: Option<Instant>,
+    /// Whether the parent was told that answers may wait.
+    announced: bool,
+}
+
+/// What must be done before a handler starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Before {
+    /// Nothing: what waits may wait.
+    Nothing,
+    /// The buffer must be written.
+    Write,
+    /// The parent must be told that answers will wait, and all be written.
+    Announce,
 }
 
 impl Coalesce {
@@ -56,8 +70,30 @@ impl Coalesce {
         self.oldest = None;
     }
 
-    /// Whether the buffer, with so many bytes in it, must be written before a handler starts at `now`.
-    pub(crate) fn must_flush(&self, waiting_bytes: usize, now: Instant) -> bool {
+    /// What must be done with the buffer, with so many bytes in it, before a handler starts at `now`.
+    pub(crate) fn before_handler(&self, waiting_bytes: usize, now: Instant) -> Before {
+        if waiting_bytes == 0 {
+            Before::Nothing
+        } else if self.must_flush(waiting_bytes, now) {
+            Before::Write
+        } else if self.announced {
+            Before::Nothing
+        } else {
+            Before::Announce
+        }
+    }
+
+    /// The parent is told so, with the next write.
+    pub(crate) fn announce(&mut self, held_back: bool) {
+        self.announced = held_back;
+    }
+
+    /// Whether the parent takes answers for held back, and none will be any more: it is to be told behind what waits now.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.announced && !self.proven
+    }
+
+    fn must_flush(&self, waiting_bytes: usize, now: Instant) -> bool {
         if waiting_bytes == 0 {
             return false;
         }
@@ -145,6 +181,28 @@ mod tests {
             coalesce.handler_ran(now, now + TINY);
         }
         assert_eq!(proof(&mut coalesce, now), PROOF_TASKS);
+    }
+
+    #[test]
+    fn the_parent_is_told_before_the_first_answer_waits_and_when_none_will_any_more() {
+        let now = Instant::now();
+        let mut coalesce = Coalesce::default();
+        coalesce.handler_ran(now, now);
+        assert_eq!(coalesce.before_handler(1, now), Before::Write);
+        let mut coalesce = proven(now);
+        assert_eq!(coalesce.before_handler(0, now), Before::Nothing, "nothing waits yet");
+        coalesce.handler_ran(now, now);
+        assert_eq!(coalesce.before_handler(1, now), Before::Announce);
+        assert_eq!(coalesce.before_handler(WAITING_BYTES_MAX + 1, now), Before::Write);
+        coalesce.announce(true);
+        coalesce.flushed();
+        coalesce.handler_ran(now, now);
+        assert_eq!(coalesce.before_handler(1, now), Before::Nothing);
+        assert!(!coalesce.has_ended());
+        coalesce.handler_ran(now, now + LONG);
+        assert!(coalesce.has_ended());
+        coalesce.announce(false);
+        assert!(!coalesce.has_ended(), "said once");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 
 use stokehold_protocol::Failure as WireFailure;
@@ -51,13 +52,24 @@ pub(crate) fn catch<T>(handler: impl FnOnce() -> T) -> Result<T, Box<WireFailure
     outcome.map_err(|payload| {
         let record = RECORD.take();
         let words = words(payload.as_ref());
-        match record {
+        let failure = match record {
             Some(Record { place, backtrace }) => {
                 failure::from_panic(format!("panicked at {place}: {words}"), Some(backtrace.to_string()))
             }
             None => failure::from_panic(format!("panicked: {words}"), None),
-        }
+        };
+        drop_payload(payload);
+        failure
     })
+}
+
+/// Drops what a handler threw. Any type can be thrown, and its drop may panic too: that must not end the worker either. The
+/// present hook tells of it, since no answer does.
+fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Its drop could go on like that for ever, so it is never dropped.
+        let _kept = ManuallyDrop::new(second);
+    }
 }
 
 /// Keeps a panic that will become FAILED. False if it is not one, or not the first of this handler: a second may be about
@@ -81,5 +93,32 @@ fn words(payload: &(dyn Any + Send)) -> &str {
         words
     } else {
         "(no text)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics when it is dropped, with another of its kind until `left` is used up.
+    struct Bomb {
+        left: u32,
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.left > 0 {
+                panic::panic_any(Self { left: self.left - 1 });
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_dropped_fails_its_task_only() {
+        for left in [0, 1, 2, 9] {
+            let failure = catch(|| panic::panic_any(Bomb { left })).map(|()| "done").unwrap_err();
+            assert!(failure.message.contains("(no text)"), "{}", failure.message);
+            assert_eq!(catch(|| 7).ok(), Some(7), "the next task is not touched by it");
+        }
     }
 }

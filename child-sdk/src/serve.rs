@@ -14,7 +14,7 @@ use stokehold_protocol::{
     Kind, Message, Meta, PeerError, Recipient, Splitter, code,
 };
 
-use crate::coalesce::Coalesce;
+use crate::coalesce::{Before, Coalesce};
 use crate::context::Ctx;
 use crate::outlook::Outlook;
 use crate::{failure, panics, report};
@@ -104,6 +104,8 @@ pub(crate) fn serve<S>(
     init: impl FnOnce() -> Result<S, Box<dyn Error + Send + Sync>>,
     before_bye: impl FnOnce(),
 ) -> Result<(), Stop> {
+    // With a window of 1 nothing ever stands behind a task, so that nothing needs to be said of held-back answers.
+    let has_company = plan.hello.window > 1;
     let mut session = ChildSession::new(plan.hello, plan.pid);
     let mut out = Outbox { bytes: Vec::new(), output, coalesce: Coalesce::default() };
     session.hello(&mut out.bytes)?;
@@ -112,12 +114,21 @@ pub(crate) fn serve<S>(
     session.ready(&mut out.bytes)?;
     let context = Ctx { request: "", task_id: 0, attempt: 1, worker: plan.worker };
     let now = Instant::now();
-    let mut desk =
-        Desk { session, out, entries: plan.entries, state, context, pid: plan.pid, scratch: Vec::new(), now };
+    let mut desk = Desk {
+        session,
+        out,
+        entries: plan.entries,
+        state,
+        context,
+        pid: plan.pid,
+        has_company,
+        scratch: Vec::new(),
+        now,
+    };
     let mut splitter = Splitter::new();
     let mut outlook = Outlook::default();
     loop {
-        desk.out.flush()?;
+        desk.write_out()?;
         let space = splitter.space();
         let count = input.read(space)?;
         if count == 0 {
@@ -185,6 +196,8 @@ struct Desk<'e, 'h, S, W> {
     state: S,
     context: Ctx,
     pid: u64,
+    /// Whether tasks may wait here behind the one in hand.
+    has_company: bool,
     /// The result of the task in hand, encoded.
     scratch: Vec<u8>,
     /// The clock as it was last read: the end of one handler is the start of the next.
@@ -205,7 +218,7 @@ impl<S, W: Write> Desk<'_, '_, S, W> {
                 return Ok(after);
             }
             if self.out.bytes.len() > WAITING_BYTES_MAX {
-                self.out.flush()?;
+                self.write_out()?;
             }
         }
         Ok(After::GoOn)
@@ -229,9 +242,13 @@ impl<S, W: Write> Desk<'_, '_, S, W> {
         let Some(index) = self.entries.iter().position(|entry| entry.name == request) else {
             return if id == 0 { Ok(()) } else { self.refuse_unknown(id, request) };
         };
-        if self.out.coalesce.must_flush(self.out.bytes.len(), self.now) {
-            self.out.flush()?;
-            self.now = Instant::now();
+        match self.out.coalesce.before_handler(self.out.bytes.len(), self.now) {
+            Before::Announce if self.has_company => self.announce()?,
+            Before::Nothing | Before::Announce => {}
+            Before::Write => {
+                self.write_out()?;
+                self.now = Instant::now();
+            }
         }
         let Some(entry) = self.entries.get_mut(index) else { return Ok(()) };
         self.context.request = entry.name;
@@ -255,6 +272,25 @@ impl<S, W: Write> Desk<'_, '_, S, W> {
             }
             Err(failure) => self.session.failed(id, &failure, &mut self.out.bytes)?,
         }
+        Ok(())
+    }
+
+    /// Writes what waits. If answers are held back no longer, the parent is told behind the last that was.
+    fn write_out(&mut self) -> Result<(), Stop> {
+        if self.out.coalesce.has_ended() {
+            self.out.coalesce.announce(false);
+            self.session.serial(true, &mut self.out.bytes)?;
+        }
+        self.out.flush()
+    }
+
+    /// Tells the parent that answers will be held back. It must know before the first of them is, so this is written now.
+    #[cold]
+    fn announce(&mut self) -> Result<(), Stop> {
+        self.out.coalesce.announce(true);
+        self.session.serial(false, &mut self.out.bytes)?;
+        self.out.flush()?;
+        self.now = Instant::now();
         Ok(())
     }
 

@@ -23,7 +23,8 @@ pub struct ChildHello {
     pub capabilities: Capabilities,
     /// The largest `len` it reads.
     pub max_frame: u32,
-    /// Whether it works in order, so that its oldest unanswered task is to blame for its death.
+    /// Whether it works in order and answers before it goes on, so that its oldest unanswered task is to blame for its
+    /// death. READY and CREDIT may change it later.
     pub serial: bool,
     /// Name and version of its SDK.
     pub sdk: String,
@@ -264,19 +265,44 @@ impl Failure {
     }
 }
 
-/// The data of READY, and of CREDIT with id 0: a new window, or none.
-pub(crate) fn decode_window(request: &'static str, data: &[u8]) -> Result<Option<u32>, PeerError> {
-    let mut window = None;
-    if !is_nil(data) {
-        read_map(request, data, |key, reader| {
-            match key {
-                "window" => window = Some(clamp_u32(uint(reader)?)),
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
+/// The data of READY, and of CREDIT with id 0: what has changed in the way a child works.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Credit {
+    /// The window from now on; `None` if it stays.
+    pub(crate) window: Option<u32>,
+    /// Whether the oldest unanswered task is to blame for a death from now on; `None` if that stays.
+    pub(crate) serial: Option<bool>,
+}
+
+impl Credit {
+    /// Appends it as one value, with the keys that say something.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        wire::write_map_len(out, u32::from(self.window.is_some()) + u32::from(self.serial.is_some()));
+        if let Some(window) = self.window {
+            wire::write_str(out, "window");
+            wire::write_uint(out, u64::from(window));
+        }
+        if let Some(serial) = self.serial {
+            wire::write_str(out, "serial");
+            wire::write_bool(out, serial);
+        }
     }
-    Ok(window)
+
+    /// Reads it; nil says nothing. `request` is for the error.
+    pub(crate) fn decode(request: &'static str, data: &[u8]) -> Result<Self, PeerError> {
+        let mut credit = Self::default();
+        if !is_nil(data) {
+            read_map(request, data, |key, reader| {
+                match key {
+                    "window" => credit.window = Some(clamp_u32(uint(reader)?)),
+                    "serial" => credit.serial = Some(boolean(reader)?),
+                    _ => reader.skip()?,
+                }
+                Ok(())
+            })?;
+        }
+        Ok(credit)
+    }
 }
 
 /// The data of DIE.

@@ -18,6 +18,12 @@ pub struct Policy {
 impl Policy {
     /// At most one run, ever: if the worker dies, the task ends as [`Lost`](crate::TaskErrorKind::Lost) unless it surely had
     /// not begun. For work that must not be done twice.
+    ///
+    /// Such tasks go one at a time to a worker that has nothing else, and nothing else goes to it until they are answered,
+    /// whatever the window is. Only so does a death tell exactly whether the task had been handed over: with others in the
+    /// same pipe it would be a guess which of them had begun. They keep their place in the queue: when one stands first, the
+    /// tasks behind it wait until some worker is free for it. So each costs the way to the worker and back; for many tiny
+    /// tasks the default is far faster.
     pub fn once() -> Self {
         Self { attempts: 1, at_most_once: true }
     }

@@ -1,7 +1,7 @@
 //! When a worker that ended is started again, and when it is given up.
 //!
 //! Only ends that say something about the worker count: a life that finished a task resets everything, so that a storm of
-//! kills over working children never breaks a pool.
+//! kills over working children never breaks a pool, and a shortage of what a process needs says nothing of the program.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ pub(crate) struct RestartHistory {
     fruitless: VecDeque<Instant>,
     in_a_row: u32,
     boot_failures: u32,
+    /// Starts in a row that failed for want of something.
+    shortages: u32,
 }
 
 /// What to do about a slot whose worker ended.
@@ -47,6 +49,8 @@ pub(crate) enum Life {
     Fruitless,
     /// It finished a task.
     Fruitful,
+    /// There was no process, for want of processes, descriptors or memory.
+    Unborn,
 }
 
 impl RestartHistory {
@@ -56,6 +60,10 @@ impl RestartHistory {
             Life::Fruitful => {
                 *self = Self::default();
                 return Verdict::Restart(Duration::ZERO);
+            }
+            Life::Unborn => {
+                self.shortages = self.shortages.saturating_add(1);
+                return Verdict::Restart(pause_after(self.shortages));
             }
             Life::NeverReady => {
                 self.boot_failures = self.boot_failures.saturating_add(1);
@@ -78,11 +86,21 @@ impl RestartHistory {
                 }
             }
         }
-        let pause = match self.in_a_row {
-            0 => Duration::ZERO,
-            times => BACKOFF.saturating_mul(1 << (times - 1).min(16)).min(BACKOFF_MAX),
-        };
+        let pause = pause_after(self.in_a_row);
         self.in_a_row = self.in_a_row.saturating_add(1);
         Verdict::Restart(pause)
+    }
+
+    /// There is a process: a shortage is over.
+    pub(crate) fn started(&mut self) {
+        self.shortages = 0;
+    }
+}
+
+/// The pause after so many ends in a row.
+fn pause_after(times: u32) -> Duration {
+    match times {
+        0 => Duration::ZERO,
+        times => BACKOFF.saturating_mul(1 << (times - 1).min(16)).min(BACKOFF_MAX),
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Slot {
     pub(super) ready_limit: Option<Instant>,
     /// Requests of its own that were refused while its outbox was full.
     pub(super) refusals: u32,
-    /// It runs a task that must run alone.
+    /// It has a task that must be with it alone: a suspect, or one that must not run twice.
     pub(super) alone: bool,
     /// How many tasks it may hold.
     pub(super) window: Window,

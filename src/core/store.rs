@@ -81,8 +81,10 @@ pub(crate) enum Release {
 pub(crate) enum Pull {
     /// One of those that must run alone: the worker is idle.
     Alone,
-    /// An ordinary one.
-    Ordinary,
+    /// The first of the queue, unless it must not run twice: the worker has others, and those go alone.
+    Company,
+    /// The first of the queue: the worker is idle.
+    First,
 }
 
 /// The boundary between the decisions and the place where tasks wait.
@@ -258,7 +260,7 @@ impl<T> Store<T> for MemoryStore<T> {
     fn pull(&mut self, which: Pull) -> Option<TaskKey> {
         let (line, place) = match which {
             Pull::Alone => (&mut self.alone, Place::Alone),
-            Pull::Ordinary => (&mut self.queue, Place::Queue),
+            Pull::Company | Pull::First => (&mut self.queue, Place::Queue),
         };
         loop {
             let key = line.keys.pop_front()?;
@@ -266,8 +268,12 @@ impl<T> Store<T> for MemoryStore<T> {
                 self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation);
             if let Some(entry) = entry
                 && entry.place == place
-                && entry.task.is_some()
+                && let Some(task) = &entry.task
             {
+                if which == Pull::Company && task.policy.at_most_once {
+                    line.keys.push_front(key);
+                    return None;
+                }
                 entry.place = Place::Held;
                 line.live -= 1;
                 return Some(key);

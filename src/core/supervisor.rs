@@ -135,6 +135,7 @@ impl<T: Ticket> Supervisor<T> {
             (self.config.window, matches!(self.phase, Phase::Stopping | Phase::Broken(_)));
         let Some(place) = self.slots.get_mut(slot) else { return };
         place.begin_life(hello, window);
+        place.history.started();
         place.life = Life::Running;
         place.pid = pid;
         place.deadline = Some((later(now, hello_timeout), Due::Hello));
@@ -143,11 +144,13 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    /// A worker's process could not be made. That is no accident: the next try would fail as well.
+    /// A worker's process could not be made. That is no accident: the next try would fail as well. Unless it is `transient`: a
+    /// shortage of processes, descriptors or memory, which passes, and is waited for however long it takes.
     pub(crate) fn handle_spawn_failed(
         &mut self,
         slot: usize,
         kind: std::io::ErrorKind,
+        transient: bool,
         message: &str,
         now: Instant,
     ) {
@@ -162,7 +165,8 @@ impl<T: Ticket> Supervisor<T> {
         };
         let death = Arc::new(death);
         self.announce(slot, &death);
-        self.judge_slot(slot, death, PastLife::NeverReady, now);
+        let life = if transient { PastLife::Unborn } else { PastLife::NeverReady };
+        self.judge_slot(slot, death, life, now);
     }
 
     /// A worker's output ended. It has a moment to exit by itself.

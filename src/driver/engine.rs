@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use stokehold_protocol::FrameEvent;
 
 use super::connection::{Connection, Flushed, Launch, Part, ReadOutcome, from_token};
@@ -196,7 +197,8 @@ impl Engine {
         let spawned = match result {
             Ok(spawned) => spawned,
             Err(error) => {
-                return self.core.handle_spawn_failed(slot, error.error.kind(), &error.to_string(), now);
+                let (kind, transient) = (error.error.kind(), is_shortage(&error.error));
+                return self.core.handle_spawn_failed(slot, kind, transient, &error.to_string(), now);
             }
         };
         let pid = spawned.process.pid();
@@ -207,7 +209,9 @@ impl Engine {
                 self.core.handle_spawned(slot, pid, now);
             }
             Err(error) => {
-                self.core.handle_spawn_failed(slot, error.kind(), &format!("cannot watch it: {error}"), now);
+                let (kind, transient) = (error.kind(), is_shortage(&error));
+                let message = format!("cannot watch it: {error}");
+                self.core.handle_spawn_failed(slot, kind, transient, &message, now);
             }
         }
     }
@@ -432,4 +436,11 @@ impl Engine {
     fn connection(&mut self, slot: usize) -> Option<&mut Connection> {
         self.connections.get_mut(slot)?.connection.as_mut()
     }
+}
+
+/// Whether a process could not be made for want of processes, descriptors or memory. That passes, and says nothing of the
+/// program.
+fn is_shortage(error: &io::Error) -> bool {
+    const SHORTAGES: [Errno; 4] = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| SHORTAGES.contains(&errno))
 }

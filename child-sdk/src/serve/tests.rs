@@ -379,6 +379,105 @@ fn answers_of_tiny_handlers_come_all_and_in_order() {
     assert!(ids.into_iter().eq(1..=TASKS));
 }
 
+/// What [`Supply`] sends for a task that takes long.
+const LONG_TASK: u64 = 7;
+
+/// Sends tiny tasks until answers are held back, a few more, then a long one and tiny ones behind it, then the end.
+struct Supply {
+    tape: Tape,
+    /// How many writes have been looked through.
+    seen: usize,
+    next: u32,
+    /// Chunks still to come once coalescing has begun; before, `None`.
+    left: Option<u32>,
+    begun: Instant,
+    ready: Vec<u8>,
+}
+
+impl Read for Supply {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ready.is_empty() {
+            if self.begun.elapsed() > Duration::from_secs(60) {
+                return Err(io::Error::new(ErrorKind::TimedOut, "answers are never held back"));
+            }
+            let writes = self.tape.0.borrow();
+            let announced =
+                writes[self.seen..].iter().any(|write| write.windows(6).any(|six| six == b"CREDIT"));
+            self.seen = writes.len();
+            drop(writes);
+            self.left = self.left.or(announced.then_some(20));
+            let long_at = match &mut self.left {
+                Some(0) => return Ok(0),
+                Some(left) => {
+                    *left -= 1;
+                    (*left == 10).then_some(self.next + 50)
+                }
+                None => None,
+            };
+            for id in self.next..self.next + 100 {
+                let input = if long_at == Some(id) { LONG_TASK } else { 0 };
+                self.ready.extend(task(id, "DO", &input));
+            }
+            self.next += 100;
+        }
+        let count = self.ready.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.ready[..count]);
+        self.ready.drain(..count);
+        Ok(count)
+    }
+}
+
+/// Serves a [`Supply`] with such a window; gives every write as (request, data) of its frames.
+fn coalesced(window: u32, left: Option<u32>) -> Vec<Vec<(String, Vec<u8>)>> {
+    let tape = Tape::default();
+    let supply =
+        Supply { tape: tape.clone(), seen: 0, next: 1, left, begun: Instant::now(), ready: Vec::new() };
+    let worker = Worker::new(|_: &mut Init| Ok::<(), io::Error>(()))
+        .on(Request::<u64, u64>::DO, |(), n, _| {
+            let start = Instant::now();
+            while n == LONG_TASK && start.elapsed() < Duration::from_millis(2) {}
+            Ok::<_, io::Error>(n)
+        })
+        .window(window);
+    run_to(worker, supply, tape.clone()).unwrap();
+    let writes = tape.0.take();
+    let frames = |write: Vec<u8>| Tape(Rc::new(RefCell::new(vec![write]))).frames();
+    let named = |answer: Answer| (answer.request, answer.data);
+    writes.into_iter().map(|write| frames(write).into_iter().map(named).collect()).collect()
+}
+
+#[test]
+fn the_parent_knows_whenever_answers_are_held_back() {
+    const SERIAL: &[u8] = b"\x81\xa6serial\xc3";
+    const NOT_SERIAL: &[u8] = b"\x81\xa6serial\xc2";
+    let (mut serial, mut changes) = (true, Vec::new());
+    for write in coalesced(64, None) {
+        let believed = serial;
+        let mut answers = 0;
+        for (request, data) in write {
+            match request.as_str() {
+                "FINISHED" => answers += 1,
+                "CREDIT" => {
+                    assert!([SERIAL, NOT_SERIAL].contains(&data.as_slice()), "{data:?}");
+                    serial = data == SERIAL;
+                    changes.push(serial);
+                }
+                _ => {}
+            }
+        }
+        assert!(answers <= 1 || !believed, "{answers} answers came together and the parent was not told");
+    }
+    assert_eq!(changes.first(), Some(&false));
+    assert!(changes.contains(&true), "the long task ends it: {changes:?}");
+    assert!(changes.windows(2).all(|two| two[0] != two[1]), "said once each: {changes:?}");
+}
+
+#[test]
+fn a_window_of_one_needs_no_announcement() {
+    let writes = coalesced(1, Some(100));
+    assert!(writes.iter().flatten().all(|(request, _)| request != "CREDIT"));
+}
+
 #[test]
 fn a_vanished_reader_is_told_from_a_failing_one() {
     struct Broken(ErrorKind);

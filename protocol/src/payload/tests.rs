@@ -184,12 +184,26 @@ fn die_and_meta_round_trip() {
 }
 
 #[test]
-fn a_window_is_read_from_nil_or_a_map() {
-    assert_eq!(decode_window("READY", b"\xc0"), Ok(None));
-    assert_eq!(decode_window("READY", b"\x80"), Ok(None));
-    assert_eq!(decode_window("CREDIT", b"\x82\xa5items\x01\xa6window\x00"), Ok(Some(0)));
-    assert!(decode_window("READY", b"\xc3").is_err());
-    assert!(decode_window("READY", b"\x81\xa6window\xa11").is_err());
+fn a_new_way_of_working_is_read_from_nil_or_a_map() {
+    let read = |data: &[u8]| Credit::decode("CREDIT", data);
+    assert_eq!(read(b"\xc0"), Ok(Credit::default()));
+    assert_eq!(read(b"\x80"), Ok(Credit::default()));
+    let window = Credit { window: Some(0), serial: None };
+    assert_eq!(read(b"\x82\xa5items\x01\xa6window\x00"), Ok(window));
+    assert_eq!(read(b"\x81\xa6serial\xc2"), Ok(Credit { window: None, serial: Some(false) }));
+    assert!(read(b"\xc3").is_err());
+    assert!(read(b"\x81\xa6window\xa11").is_err());
+    assert!(read(b"\x81\xa6serial\x01").is_err());
+}
+
+#[test]
+fn a_new_way_of_working_is_read_as_it_was_written() {
+    for window in [None, Some(0), Some(u32::MAX)] {
+        for serial in [None, Some(false), Some(true)] {
+            let credit = Credit { window, serial };
+            assert_eq!(Credit::decode("READY", &written(|out| credit.encode(out))), Ok(credit));
+        }
+    }
 }
 
 #[test]

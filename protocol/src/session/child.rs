@@ -13,7 +13,7 @@ use crate::code;
 use crate::error::{ApiMisuse, PeerError};
 use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, MAX_FRAME_DEFAULT, OVERDRAFT_MAX, PING_BYTES_MAX};
 use crate::message::{Message, begin_frame, finish_frame, write_head};
-use crate::payload::{ChildHello, Die, Failure, Meta, ParentHello, VERSION};
+use crate::payload::{ChildHello, Credit, Die, Failure, Meta, ParentHello, VERSION};
 use crate::request::{Capability, IdRule, Kind, Verb};
 use crate::{Recipient, check, wire};
 
@@ -150,6 +150,20 @@ impl ChildSession {
             self.state = State::Serving;
         }
         self.frame(out, 0, Verb::Ready, wire::write_nil);
+        Ok(())
+    }
+
+    /// Appends CREDIT: whether this child works in order and answers before it goes on. Possible after READY.
+    ///
+    /// A child with a window above 1 that is to hold answers back says `false`, and writes it out, before the first of them
+    /// waits; it may say `true` again behind the last of them (SPEC W-10). What it said in HELLO holds until then.
+    pub fn serial(&mut self, serial: bool, out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        if !self.readied || self.state == State::Ended {
+            return Err(ApiMisuse::WrongState("CREDIT"));
+        }
+        self.ours.serial = serial;
+        let credit = Credit { window: None, serial: Some(serial) };
+        self.frame(out, 0, Verb::Credit, |out| credit.encode(out));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::code;
 use crate::error::{PeerError, Quote};
 use crate::limits::{HELLO_LEN_MAX, WINDOW_MAX};
 use crate::message::{Message, begin_frame, finish_frame, write_head};
-use crate::payload::{ChildHello, Die, Failure, Meta, ParentHello, VERSION, decode_window};
+use crate::payload::{ChildHello, Credit, Die, Failure, Meta, ParentHello, VERSION};
 use crate::request::{Capability, IdOwner, IdRule, Kind, Verb};
 use crate::session::Leases;
 use crate::{Recipient, wire};
@@ -91,7 +91,7 @@ pub enum ParentEvent<'a, T> {
         /// The PING's data.
         data: &'a [u8],
     },
-    /// The child takes another window from now on.
+    /// The child takes another window from now on, or works in another way.
     Window,
     /// The child ends cleanly. What it has not answered was never begun.
     Bye,
@@ -132,7 +132,8 @@ impl<T> ParentSession<T> {
         if self.state == State::ExpectHello { HELLO_LEN_MAX } else { self.ours.max_frame }
     }
 
-    /// What the child said of itself; defaults before its HELLO.
+    /// What the child said of itself; defaults before its HELLO. `serial` is as the child said it last, in HELLO, READY or
+    /// CREDIT; for the window see [`window`](Self::window).
     pub fn child(&self) -> &ChildHello {
         &self.theirs
     }
@@ -319,10 +320,11 @@ impl<T> ParentSession<T> {
         Ok(match verb {
             Verb::Hello => ParentEvent::Ignored,
             Verb::Ready | Verb::Credit if id == 0 => {
-                let window = decode_window(verb.name(), data)?;
+                let Credit { window, serial } = Credit::decode(verb.name(), data)?;
                 if let Some(window) = window {
                     self.set_window(window);
                 }
+                self.theirs.serial = serial.unwrap_or(self.theirs.serial);
                 if verb == Verb::Ready && self.state == State::ExpectReady {
                     self.state = State::Open;
                     return Ok(ParentEvent::Ready);

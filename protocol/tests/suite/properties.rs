@@ -109,6 +109,7 @@ fn almost_messages() -> impl Strategy<Value = Vec<u8>> {
     let data = prop_oneof![
         Just(b"\xc0".to_vec()),
         Just(b"\x82\xa1v\x01\xa6window\x04".to_vec()),
+        Just(b"\x81\xa6serial\xc2".to_vec()),
         Just(b"\x83\xa1v\x01\xa5ready\xc3\xa6window\x02".to_vec()),
         Just(b"\x81\xa3now\xc3".to_vec()),
         Just(b"\x82\xa4code\xa5error\xa7message\xa2no".to_vec()),

@@ -31,6 +31,43 @@ fn the_window_bounds_what_is_begun_and_credit_moves_it() {
 }
 
 #[test]
+fn a_child_may_change_between_serial_and_not_and_keeps_its_window() {
+    let mut parent: ParentSession<u32> = ParentSession::new(parent_hello());
+    let mut child =
+        ChildSession::new(ChildHello { window: 3, serial: true, ready: true, ..ChildHello::default() }, 7);
+    let mut tell = |say: &mut dyn FnMut(&mut ChildSession, &mut Vec<u8>)| {
+        let mut out = Vec::new();
+        say(&mut child, &mut out);
+        // Past the length and the id.
+        parent.handle_frame(0, &out[8..]).unwrap();
+        (parent.window(), parent.child().serial)
+    };
+    assert_eq!(tell(&mut |child, out| child.hello(out).unwrap()), (3, true));
+    assert_eq!(tell(&mut |child, out| child.serial(false, out).unwrap()), (3, false));
+    assert_eq!(tell(&mut |child, out| child.serial(true, out).unwrap()), (3, true));
+    let said = body("READY", b"\x82\xa6window\x05\xa6serial\xc2");
+    parent.handle_frame(0, &said).unwrap();
+    assert_eq!((parent.window(), parent.child().serial), (5, false));
+    parent.handle_frame(0, &body("CREDIT", b"\x81\xa6window\x02")).unwrap();
+    assert_eq!((parent.window(), parent.child().serial), (2, false), "what is not named stays");
+    assert!(parent.handle_frame(0, &body("CREDIT", b"\x81\xa6serial\x01")).is_err());
+}
+
+#[test]
+fn a_child_says_nothing_of_its_way_of_working_before_ready_and_after_bye() {
+    let mut child = ChildSession::new(ChildHello::default(), 7);
+    let mut out = Vec::new();
+    assert!(child.serial(false, &mut out).is_err());
+    child.hello(&mut out).unwrap();
+    assert!(child.serial(false, &mut out).is_err());
+    child.ready(&mut out).unwrap();
+    child.bye(&mut out).unwrap();
+    let before = out.len();
+    assert!(child.serial(false, &mut out).is_err());
+    assert_eq!(out.len(), before);
+}
+
+#[test]
 fn a_lost_result_dooms_its_task_and_only_that() {
     let mut session: ParentSession<u32> = ParentSession::new(parent_hello());
     session.handle_frame(0, &body("HELLO", b"\x83\xa1v\x01\xa6window\x02\xa5ready\xc3")).unwrap();

@@ -33,12 +33,13 @@ struct Model {
 impl Model {
     fn next(&self, which: Pull) -> Option<usize> {
         let places = self.tasks.iter().enumerate().filter_map(|(index, task)| match (task.at, which) {
-            (Where::Alone(place), Pull::Alone) | (Where::Queue(place), Pull::Ordinary) => {
+            (Where::Alone(place), Pull::Alone) | (Where::Queue(place), Pull::First | Pull::Company) => {
                 Some((place, index))
             }
             _ => None,
         });
-        places.min().map(|(_, index)| index)
+        let first = places.min().map(|(_, index)| index);
+        first.filter(|index| which != Pull::Company || !self.tasks[*index].number.is_multiple_of(5))
     }
 
     fn count(&self, is: impl Fn(Where) -> bool) -> usize {
@@ -54,8 +55,10 @@ impl Model {
 /// So many tasks are in the table at most.
 const TASKS_MAX: usize = 100;
 
+/// Every fifth must not run twice.
 fn task(number: u64) -> NewTask<()> {
-    NewTask { ticket: (), number, body: vec![0; 3], policy: Policy::default() }
+    let policy = if number.is_multiple_of(5) { Policy::once() } else { Policy::default() };
+    NewTask { ticket: (), number, body: vec![0; 3], policy }
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn walk(random: &mut Random, steps: usize) {
                 model.tasks.push(Known { key, number, at: Where::Queue(model.back) });
             }
             0..=5 => {
-                let which = if random.once_in(3) { Pull::Alone } else { Pull::Ordinary };
+                let which = [Pull::Alone, Pull::Company, Pull::First][random.below(3)];
                 let expected = model.next(which);
                 assert_eq!(store.pull(which), expected.map(|index| model.tasks[index].key));
                 if let Some(index) = expected {

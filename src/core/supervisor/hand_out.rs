@@ -1,4 +1,4 @@
-//! Who gets which task: idle workers first, then even shares; suspects alone.
+//! Who gets which task: idle workers first, then even shares; suspects, and what must not run twice, alone.
 
 use std::time::Instant;
 
@@ -55,7 +55,7 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    /// Hands up to `quota` tasks to a worker, or one that must run alone.
+    /// Hands up to `quota` tasks to a worker, or one that must be with it alone.
     fn fill(&mut self, slot: usize, quota: u32, now: Instant) {
         let was_idle = self.slots.get(slot).is_some_and(|place| place.session.open_count() == 0);
         let mut sent = 0;
@@ -65,8 +65,11 @@ impl<T: Ticket> Supervisor<T> {
                 place.alone = sent > 0;
             }
         }
-        if sent == 0 {
-            sent = self.give(slot, Pull::Ordinary, quota, now);
+        if sent == 0 && was_idle {
+            sent = self.give(slot, Pull::First, 1, now);
+        }
+        if sent < quota {
+            sent += self.give(slot, Pull::Company, quota - sent, now);
         }
         if sent > 0
             && let Some(place) = self.slots.get_mut(slot)
@@ -79,7 +82,9 @@ impl<T: Ticket> Supervisor<T> {
     /// Hands tasks of one kind to a worker until it has `quota` of them, and tells how many it got.
     fn give(&mut self, slot: usize, which: Pull, quota: u32, now: Instant) -> u32 {
         let mut sent = 0;
-        while sent < quota && self.slots.get(slot).is_some_and(|place| !place.outbox.is_full()) {
+        while sent < quota
+            && self.slots.get(slot).is_some_and(|place| !place.alone && !place.outbox.is_full())
+        {
             let Some(key) = self.store.pull(which) else { break };
             match self.hand(slot, key, now) {
                 Handed::Sent => sent += 1,
@@ -123,6 +128,7 @@ impl<T: Ticket> Supervisor<T> {
             return Handed::Answered;
         }
         let Ok(id) = place.session.begin(key) else { return Handed::Refused };
+        place.alone |= task.policy.at_most_once;
         task.attempts = task.attempts.saturating_add(1);
         task.deliveries = task.deliveries.saturating_add(1);
         task.sent_at = Some(now);

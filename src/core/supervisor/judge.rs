@@ -54,12 +54,14 @@ impl<T: Ticket> Supervisor<T> {
                 (_, true) => Guilt::None { in_vain: false },
                 (false, false) => Guilt::None { in_vain: !fruitful },
             };
-            self.judge_task(key, guilt, serial, death);
+            // Once alone, always alone: in company it would make suspects of its neighbours again.
+            let again = if serial && !alone { Release::Again } else { Release::Alone };
+            self.judge_task(key, guilt, again, death);
         }
     }
 
-    /// Back into the queue, or the end.
-    fn judge_task(&mut self, key: TaskKey, guilt: Guilt, serial: bool, death: &Arc<Death>) {
+    /// Back into the queue, or the end. If it is to blame and has lives left, it goes back as `again`.
+    fn judge_task(&mut self, key: TaskKey, guilt: Guilt, again: Release, death: &Arc<Death>) {
         if matches!(self.phase, Phase::Stopping | Phase::Broken(_)) {
             return self.end_stopped(key, death);
         }
@@ -93,8 +95,7 @@ impl<T: Ticket> Supervisor<T> {
                 if task.lives_used >= task.policy.attempts {
                     return self.end_task(key, TaskErrorKind::Dead, death);
                 }
-                // Once alone, always alone: in company it would make suspects of its neighbours again.
-                if serial { Release::Again } else { Release::Alone }
+                again
             }
         };
         self.actions.extend(event.map(Action::Notice));
@@ -163,9 +164,11 @@ impl<T: Ticket> Supervisor<T> {
         place.life = Life::Vacant;
         // Before anybody was ready these are no accidents: the next try would end the same.
         let hopeless = !self.ever_ready
+            && life != PastLife::Unborn
             && matches!(death.cause, Cause::Spawn { .. } | Cause::HelloTimeout(_) | Cause::Protocol(_));
         let verdict = match death.code() {
             _ if hopeless => Verdict::GiveUp,
+            _ if life == PastLife::Unborn => place.history.ended(life, now),
             Some(EXIT_PERMANENT) => Verdict::GiveUp,
             _ if self.deadly_in_a_row > DEADLY_IN_A_ROW_MAX => Verdict::GiveUp,
             _ => place.history.ended(life, now),

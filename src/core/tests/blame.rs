@@ -165,17 +165,106 @@ fn a_task_for_once_is_lost_if_it_may_have_begun() {
     world.die(0, 9);
     assert_eq!(world.end_of(tasks[0]), Some(Err(TaskErrorKind::Lost)));
     world.start(0, &serial(3));
-    assert_eq!(world.held(0), tasks[1..], "these surely had not begun");
-    world.answer_all(0);
+    assert_eq!(world.held(0), tasks[1..2], "it was not with the first");
+    world.answer_everything();
     assert_eq!(world.end_of(tasks[2]), Some(Ok(1)));
 }
 
 #[test]
-fn all_tasks_for_once_of_a_parallel_worker_are_lost() {
-    let mut world = World::ready_as(1, &parallel(3));
-    let tasks: Vec<u64> = (0..3).map(|_| world.submit_as(Policy::once(), 0)).collect();
+fn tasks_for_once_have_no_company_and_keep_their_place() {
+    for hello in [serial(8), parallel(8)] {
+        let mut world = World::ready_as(1, &hello);
+        let first = world.submit_many(2);
+        let once = world.submit_as(Policy::once(), 0);
+        let other_once = world.submit_as(Policy::once(), 0);
+        let last = world.submit_many(2);
+        assert_eq!(world.held(0), first, "what stands behind it waits with it");
+        world.answer(0);
+        assert_eq!(world.held(0), first[1..]);
+        world.answer(0);
+        assert_eq!(world.held(0), [once]);
+        world.answer(0);
+        assert_eq!(world.held(0), [other_once]);
+        world.answer(0);
+        assert_eq!(world.held(0), last, "together again");
+    }
+}
+
+#[test]
+fn a_task_for_once_does_not_starve_although_new_tasks_never_end() {
+    let mut world = World::ready(2, 4);
+    world.submit_many(8);
+    let once = world.submit_as(Policy::once(), 0);
+    for _ in 0..20 {
+        world.put(Policy::default(), 0);
+        let slot = usize::from(!world.has_tasks(0));
+        world.answer(slot);
+    }
+    assert_eq!(world.end_of(once), Some(Ok(1)));
+}
+
+#[test]
+fn a_death_among_tasks_for_once_and_others_runs_nothing_twice_that_must_not() {
+    let mut world = World::ready(2, 8);
+    let mut once = Vec::new();
+    let mut many = Vec::new();
+    for _ in 0..20 {
+        once.push(world.put(Policy::once(), 0));
+        many.push(world.put(Policy::default(), 0));
+    }
+    world.settle();
+    for round in 0..100 {
+        let slot = round % 2;
+        if round % 3 == 0 && world.has_tasks(slot) {
+            world.die(slot, 9);
+            world.advance(std::time::Duration::from_secs(5));
+            world.start(slot, &serial(8));
+        } else if world.has_tasks(slot) {
+            world.answer(slot);
+        }
+    }
+    world.answer_everything();
+    let (mut lost, mut done) = (0, 0);
+    for task in once {
+        assert_eq!(world.attempts(task), [1], "task {task} was handed out again");
+        match world.end_of(task) {
+            Some(Ok(1)) => done += 1,
+            Some(Err(TaskErrorKind::Lost)) => lost += 1,
+            other => panic!("task {task} ended as {other:?}"),
+        }
+    }
+    assert!(lost > 0 && done > 0, "{lost} lost, {done} done");
+    assert!(many.iter().all(|task| matches!(world.end_of(*task), Some(Ok(_)))));
+}
+
+#[test]
+fn a_worker_that_holds_answers_back_is_not_blamed_by_order() {
+    let mut world = World::ready(1, 4);
+    let tasks = world.submit_many(3);
+    world.say_serial(0, false);
     world.die(0, 9);
-    assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Err(TaskErrorKind::Lost))));
+    assert!(tasks.iter().all(|task| world.lives_lost(*task) == 0));
+    world.start(0, &serial(4));
+    assert_eq!(world.held(0), tasks[..1], "alone, until it is known who is to blame");
+    for _ in 0..3 {
+        world.die(0, 11);
+        world.advance(std::time::Duration::from_secs(5));
+        world.start(0, &serial(4));
+    }
+    assert_eq!(world.end_of(tasks[0]), Some(Err(TaskErrorKind::Dead)), "each death alone: exact");
+    world.answer_everything();
+    assert_eq!([tasks[1], tasks[2]].map(|task| world.end_of(task)), [Some(Ok(2)); 2]);
+}
+
+#[test]
+fn a_worker_that_answers_at_once_again_is_blamed_by_order_again() {
+    let mut world = World::ready(1, 4);
+    let tasks = world.submit_many(3);
+    world.say_serial(0, false);
+    world.say_serial(0, true);
+    world.die(0, 9);
+    world.start(0, &serial(4));
+    assert_eq!(world.held(0), tasks, "only the first was running");
 }
 
 #[test]
@@ -183,6 +272,7 @@ fn what_is_unanswered_at_bye_goes_back_unharmed() {
     let mut world = World::ready(1, 4);
     let once = world.submit_as(Policy::once(), 0);
     let tasks = world.submit_many(2);
+    assert_eq!(world.held(0), [once]);
     world.bye(0);
     world.exit(0, 0);
     world.start(0, &serial(4));
@@ -224,13 +314,12 @@ fn what_was_not_written_to_the_end_had_not_begun() {
     let mut world = World::ready(1, 4);
     let begun = world.submit();
     world.reads(0, false);
-    let once = world.submit_as(Policy::once(), 0);
-    let other = world.submit();
+    let [one, other] = [world.submit(), world.submit()];
     world.die(0, 9);
     world.start(0, &serial(4));
-    assert_eq!(world.held(0), [begun, once, other]);
+    assert_eq!(world.held(0), [begun, one, other]);
     world.answer_all(0);
-    assert_eq!([begun, once, other].map(|task| world.end_of(task)), [Some(Ok(2)), Some(Ok(1)), Some(Ok(1))]);
+    assert_eq!([begun, one, other].map(|task| world.end_of(task)), [Some(Ok(2)), Some(Ok(1)), Some(Ok(1))]);
 }
 
 #[test]

@@ -110,6 +110,74 @@ fn what_is_hopeless_breaks_the_pool_at_once() {
 }
 
 #[test]
+fn a_shortage_is_waited_for_however_long_it_takes() {
+    let mut world = World::new(1);
+    let task = world.submit();
+    let mut pauses = Vec::new();
+    for _ in 0..50 {
+        world.run_short(0);
+        let at = world.core.next_deadline().expect("the end of the pause");
+        pauses.push((at - world.now).as_millis());
+        world.advance(at - world.now);
+    }
+    assert_eq!(pauses[..8], [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    assert!(world.core.broken().is_none());
+    world.start(0, &serial(1));
+    world.answer(0);
+    assert_eq!(world.end_of(task), Some(Ok(1)));
+}
+
+#[test]
+fn a_shortage_counts_for_nothing_that_comes_after_it() {
+    let mut world = World::new(1);
+    for _ in 0..10 {
+        world.run_short(0);
+        world.advance(5 * SECOND);
+    }
+    for _ in 0..2 {
+        world.spawn(0);
+        world.exit(0, 1);
+        world.advance(SECOND);
+    }
+    assert!(world.core.broken().is_none(), "two starts of three have failed");
+    world.run_short(0);
+    assert_eq!(world.core.next_deadline(), Some(world.now + 100 * MS), "the last shortage was over");
+    world.advance(SECOND);
+    world.start(0, &serial(1));
+}
+
+#[test]
+fn workers_that_did_start_go_on_while_others_run_short() {
+    let mut world = World::new(2);
+    world.start(0, &serial(1));
+    let tasks = world.submit_many(10);
+    for _ in 0..20 {
+        world.run_short(1);
+        world.advance(5 * SECOND);
+    }
+    world.answer_everything();
+    assert!(world.core.broken().is_none());
+    assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Ok(1))));
+    world.start(1, &serial(1));
+}
+
+#[test]
+fn a_shortage_does_not_hold_up_a_shutdown() {
+    let mut world = World::new(1);
+    let task = world.submit();
+    world.run_short(0);
+    world.shutdown(SECOND);
+    world.advance(SECOND / 2);
+    world.run_short(0);
+    world.advance(SECOND);
+    if world.spawning.contains(&0) {
+        world.run_short(0);
+    }
+    assert!(world.core.is_over());
+    assert_eq!(world.end_of(task), Some(Err(TaskErrorKind::Closed)));
+}
+
+#[test]
 fn nothing_is_hopeless_once_somebody_was_ready() {
     let mut world = World::ready(2, 1);
     world.garbage(0);

@@ -193,6 +193,9 @@ impl Walk {
         if self.random.once_in(8 * self.hostile) {
             return self.world.fail_spawn(slot);
         }
+        if self.random.once_in(2 * self.hostile) {
+            return self.world.run_short(slot);
+        }
         self.world.spawn(slot);
     }
 
@@ -229,7 +232,8 @@ impl Walk {
         let serial = child.serial;
         match self.random.below(20) {
             0 => self.world.credit(slot, 2),
-            1 => self.world.reads(slot, true),
+            1 if self.random.once_in(2) => self.world.reads(slot, true),
+            1 if !self.all_serial => self.world.say_serial(slot, !serial),
             _ if held == 0 => {}
             2 | 3 => self.fail(slot),
             4..=8 => self.world.answer_all(slot),

@@ -254,7 +254,16 @@ impl World {
 
     pub(crate) fn fail_spawn(&mut self, slot: usize) {
         assert!(self.spawning.remove(&slot), "no process was asked for in slot {slot}");
-        self.core.handle_spawn_failed(slot, std::io::ErrorKind::NotFound, "no such file", self.now);
+        let kind = std::io::ErrorKind::NotFound;
+        self.core.handle_spawn_failed(slot, kind, false, "no such file", self.now);
+        self.settle();
+    }
+
+    /// There are too many processes, descriptors, or bytes.
+    pub(crate) fn run_short(&mut self, slot: usize) {
+        assert!(self.spawning.remove(&slot), "no process was asked for in slot {slot}");
+        let kind = std::io::ErrorKind::WouldBlock;
+        self.core.handle_spawn_failed(slot, kind, true, "too many processes", self.now);
         self.settle();
     }
 
@@ -303,6 +312,9 @@ impl World {
                 *self.lives.entry(*task).or_default() += 1;
             }
             self.may_have_begun.extend(child.tasks.iter().take(blamed).map(|(_, task)| *task));
+            // One that must not run twice must not even be handed out again once a worker has read it.
+            let once = child.tasks.iter().filter(|(_, task)| self.policies[task].at_most_once && unread == 0);
+            self.may_have_begun.extend(once.map(|(_, task)| *task));
         }
         self.core.handle_exit(slot, Some(status), unread, "last words", self.now);
         self.settle();

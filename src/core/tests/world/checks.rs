@@ -54,6 +54,12 @@ impl World {
             (life, child) => panic!("slot {slot} is {life:?} with process {child:?}"),
         }
         assert!(!place.alone || place.session.open_count() == 1, "slot {slot} is alone with {place:?}");
+        for task in self.holders.iter().filter(|(_, holder)| **holder == slot).map(|(task, _)| task) {
+            assert!(
+                !self.policies[task].at_most_once || place.alone,
+                "task {task} has company in slot {slot}"
+            );
+        }
         let idle = place.takes_tasks() && place.session.open_count() == 0 && place.credit() > 0;
         assert!(!(idle && self.core.store.waiting() > 0), "slot {slot} is idle while tasks wait");
         if let Some(child) = child.filter(|child| child.reads && !child.input_ended) {

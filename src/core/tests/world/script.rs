@@ -49,6 +49,12 @@ impl World {
         });
     }
 
+    /// It works in order from now on, or not.
+    pub(crate) fn say_serial(&mut self, slot: usize, serial: bool) {
+        self.child(slot).serial = serial;
+        self.say(slot, |child, out| child.session.serial(serial, out).expect(RULES));
+    }
+
     /// A request of its own.
     pub(crate) fn ask(&mut self, slot: usize, id: u32) {
         self.say(slot, |child, out| frame(out, id, "acme.ask", u64::from(child.pid), wire::write_nil));
