@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use stokehold::{Cause, Event, Policy, Pool, Request, TaskError, TaskErrorKind};
 use stokehold_protocol::PeerError;
-use stokehold_tests::{Arena, eventually, kill, within};
+use stokehold_tests::{Arena, eventually, is_alive, kill, within};
 
 use crate::child;
 use crate::stage::{
@@ -301,6 +301,46 @@ fn a_worker_that_closes_its_input_is_replaced_and_its_task_runs_again() {
             _ => None,
         });
         assert!(matches!(cause, Cause::ClosedInput), "{cause:?}");
+    });
+}
+
+#[test]
+fn a_worker_that_closes_its_input_unread_is_replaced_and_its_task_keeps_its_attempt() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = one(&arena, child!("deaf"), &["unread"]);
+        let events = events(&pool);
+        let task = pool.submit(ECHO, "not heard").unwrap();
+        running_in(&task);
+        arena.open("close");
+        assert_eq!(task.wait_timeout(MOMENT).expect("its task hangs").unwrap(), "not heard");
+        let cause = wait_for_event(&events, |event| match event {
+            Event::WorkerDied(death) => Some(death.cause.clone()),
+            _ => None,
+        });
+        assert!(matches!(cause, Cause::ClosedInput), "{cause:?}");
+        // Nobody had begun the task, so that its first attempt was the honest one.
+        let retried = std::iter::from_fn(|| events.next(Duration::ZERO))
+            .any(|event| matches!(event, Event::TaskRetried { .. }));
+        assert!(!retried, "an attempt was counted that never began");
+    });
+}
+
+#[test]
+fn a_worker_that_left_its_process_group_and_breaks_the_protocol_is_killed_all_the_same() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = one(&arena, child!("fugitive"), &["garbage"]);
+        let events = events(&pool);
+        let task = pool.submit(ECHO, "hello").unwrap();
+        let fugitive = running_in(&task);
+        assert_eq!(task.wait_timeout(MOMENT).expect("its task hangs").unwrap(), "hello");
+        assert!(matches!(protocol_error(&events), PeerError::Frame(_)));
+        assert!(!is_alive(fugitive) && arena.count("fled") == 1, "{:?}", arena.effects());
+        let begun = Instant::now();
+        let report = pool.shutdown(MOMENT);
+        assert!(report.complete && report.is_graceful(), "{report:?}");
+        assert!(begun.elapsed() < MOMENT, "{report:?}");
     });
 }
 

@@ -52,6 +52,25 @@ fn workers_that_ignore_sigterm_are_killed() {
 }
 
 #[test]
+fn a_worker_that_left_its_process_group_does_not_outlive_the_pool() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = Pool::builder(command(&arena, child!("fugitive"))).workers(1).start().unwrap();
+        let task = pool.submit(ECHO, "hello").unwrap();
+        wait_for_effect(&arena, "fled");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| task.wait());
+            let begun = Instant::now();
+            let report = pool.shutdown(Duration::from_millis(100));
+            assert!(report.complete, "{report:?}");
+            assert!(begun.elapsed() < Duration::from_secs(3), "{report:?}");
+            assert_eq!(waiter.join().unwrap().unwrap_err().kind(), TaskErrorKind::Closed);
+        });
+        assert!(arena.survivors().is_empty(), "{:?}", arena.survivors());
+    });
+}
+
+#[test]
 fn kill_leaves_nothing() {
     within(PATIENCE, || {
         for (program, argument) in [(child!("honest"), ""), (child!("stubborn"), "TERM")] {

@@ -27,6 +27,10 @@ mod tasks;
 #[cfg(test)]
 mod tidy;
 
+/// What wakers may do, and pools that end in unusual places.
+#[cfg(test)]
+mod wakers;
+
 /// The stage of a test: its arena, its pool's commands, its requests.
 #[cfg(test)]
 mod stage;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use stokehold::{Cause, Death, Event, Pool, PoolBuilder, Request, StartError, WorkerCommand};
@@ -46,6 +47,67 @@ fn a_pool_is_usable_at_the_first_ready_while_another_worker_is_slow() {
         });
         assert_eq!(ready, 1);
         drop(pool);
+    });
+}
+
+#[test]
+fn recorded_events_begin_with_what_came_before_the_pool_was_ready() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let talking = command(&arena, "sh").arg("-c").arg("echo warming up >&2; exec \"$0\"");
+        let pool = Pool::builder(talking.arg(child!("honest"))).workers(1).record_events().start().unwrap();
+        pool.submit(WHO, &()).unwrap().wait().unwrap();
+        let events = events(&pool);
+        let (mut line_seen, mut ready_seen) = (false, false);
+        wait_for_event(&events, |event| {
+            match event {
+                Event::Stderr { worker: 0, line, .. } => line_seen |= line == "warming up",
+                Event::WorkerReady { worker: 0, .. } => ready_seen = true,
+                _ => {}
+            }
+            (line_seen && ready_seen).then_some(())
+        });
+        drop(pool);
+    });
+}
+
+/// A name for a program in the directory of this test's executable. Dropping it removes it.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn link(program: &str, name: &str) -> Self {
+        let path = std::env::current_exe().unwrap().with_file_name(name);
+        std::os::unix::fs::symlink(program, &path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Nothing else can be done about it.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_sibling_is_found_beside_this_program_and_one_directory_above() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let (mark, value) = arena.mark();
+        let honest = Path::new(child!("honest"));
+        let above = std::env::current_exe().unwrap().ancestors().nth(2).map(Path::to_owned);
+        assert_eq!(honest.parent(), above.as_deref(), "cargo puts the children elsewhere");
+        let beside = format!("honest-beside-{}", std::process::id());
+        let link = Beside::link(child!("honest"), &beside);
+        for name in ["honest", &beside] {
+            let command = WorkerCommand::sibling(name).env(mark, value);
+            let pool = Pool::builder(command).workers(1).start().unwrap();
+            assert_eq!(pool.submit(WHO, &()).unwrap().wait().unwrap().2, 1);
+        }
+        drop(link);
+        let (death, text) = failure(&two(WorkerCommand::sibling(&beside)));
+        assert!(matches!(death.cause, Cause::Spawn { kind: ErrorKind::NotFound, .. }), "{death:?}");
+        assert!(text.contains(&beside), "{text}");
     });
 }
 

@@ -273,6 +273,22 @@ fn one_failure_does_not_stop_the_others() {
 }
 
 #[test]
+fn map_goes_on_while_results_of_others_fill_their_bound() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = honest(&arena, 2).parked_bytes(100_000).start().unwrap();
+        let parked = [(); 2].map(|()| pool.submit(INFLATE, &60_000).unwrap());
+        assert!(eventually(MOMENT, || parked.iter().all(|task| task.is_done())));
+        assert!(matches!(pool.submit(SQUARE, &1), Err(SubmitError::ResultsFull)));
+        let squares: Vec<u64> = pool.map(SQUARE, 0..100_u64).into_iter().map(Result::unwrap).collect();
+        assert_eq!(squares, (0..100).map(|n: u64| n * n).collect::<Vec<_>>());
+        for task in parked {
+            assert_eq!(task.wait().unwrap().len(), 60_000);
+        }
+    });
+}
+
+#[test]
 fn two_channels_on_one_pool_do_not_mix() {
     within(PATIENCE, || {
         let arena = Arena::new();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,32 @@ fn the_queue_is_bounded_in_bytes_too_but_lets_one_task_of_any_size_in() {
         arena.open("gate");
         first.wait().unwrap();
         second.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_task_larger_than_the_bound_gets_in_beside_threads_that_submit_small_ones() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let nap: Request<u64, u64> = Request::new("nap");
+        let pool = honest(&arena, 2).queue(1000, 100_000).start().unwrap();
+        let large = "x".repeat(200_000);
+        let (stop, answers) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::SeqCst) {
+                        pool.submit(nap, &1).unwrap().wait().unwrap();
+                        answers.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            let busy = eventually(MOMENT, || answers.load(Ordering::SeqCst) > 20);
+            let task = pool.submit_timeout(ECHO, &large, MOMENT);
+            stop.store(true, Ordering::SeqCst);
+            assert!(busy);
+            assert_eq!(task.expect("the small ones keep it out").wait().unwrap(), large);
+        });
     });
 }
 
