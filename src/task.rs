@@ -26,6 +26,8 @@ pub struct Task<R> {
     cell: Arc<Cell>,
     number: u64,
     decode: Decode<R>,
+    /// Its outcome was taken.
+    finished: bool,
 }
 
 /// How an answer becomes what was asked for.
@@ -71,13 +73,13 @@ impl<R> Task<R> {
     }
 
     /// Blocks until its outcome is there.
-    pub fn wait(self) -> Result<R, TaskError> {
+    pub fn wait(mut self) -> Result<R, TaskError> {
         self.block(None);
         self.finish().unwrap_or_else(|| Err(self.taken()))
     }
 
     /// Blocks until its outcome is there, at most `timeout`. Then the task comes back, to be waited for again.
-    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+    pub fn wait_timeout(mut self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
         self.block(Some(deadline::after(timeout)));
         self.finish().ok_or(self)
     }
@@ -107,11 +109,12 @@ impl<R> Task<R> {
         });
     }
 
-    fn finish(&self) -> Option<Result<R, TaskError>> {
+    fn finish(&mut self) -> Option<Result<R, TaskError>> {
         if !self.cell.is_done() {
             return None;
         }
         let outcome = self.cell.take()?;
+        self.finished = true;
         self.discard(&outcome);
         Some(outcome.and_then(self.decode).map_err(|error| *error))
     }
@@ -129,7 +132,9 @@ impl<R> Task<R> {
 
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
-        if let Some(outcome) = self.cell.abandon() {
+        if !self.finished
+            && let Some(outcome) = self.cell.abandon()
+        {
             self.discard(&outcome);
         }
     }
@@ -139,7 +144,7 @@ impl<R> Future for Task<R> {
     type Output = Result<R, TaskError>;
 
     /// Polling it again after it was ready gives an error, not a panic.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(result) = self.finish() {
             return Poll::Ready(result);
         }
@@ -188,7 +193,7 @@ impl<R> Unsent<R> {
         });
         match (submitted, cell) {
             (Ok(number), Some(cell)) => {
-                Ok(Task { shared: Arc::clone(shared), cell, number, decode: self.decode })
+                Ok(Task { shared: Arc::clone(shared), cell, number, decode: self.decode, finished: false })
             }
             (Err(Refusal::Full), _) => Err(TrySubmitError::Full(self)),
             (Err(refusal), _) => Err(SubmitError::from(refusal).into()),

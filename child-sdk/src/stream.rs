@@ -2,10 +2,11 @@
 //! else has it open; these wait all the same.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 /// Where the parent's frames come from.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Output {
                     let [fd] = &fds;
                     return fd.revents().intersects(PollFlags::ERR | PollFlags::HUP);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(_) => return false,
             }
         }
@@ -44,13 +45,13 @@ impl Output {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        retry(&self.0, PollFlags::IN, || (&self.0).read(buffer))
+        retry(&self.0, PollFlags::IN, || rustix::io::read(&self.0, &mut *buffer))
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        retry(&self.0, PollFlags::OUT, || (&*self.0).write(bytes))
+        retry(&self.0, PollFlags::OUT, || rustix::io::write(&*self.0, bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -62,18 +63,16 @@ impl Write for Output {
 fn retry(
     file: &File,
     ready: PollFlags,
-    mut operation: impl FnMut() -> io::Result<usize>,
+    mut operation: impl FnMut() -> Result<usize, Errno>,
 ) -> io::Result<usize> {
     loop {
         match operation() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                match poll(&mut [PollFd::new(file, ready)], None) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            outcome => return outcome,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => match poll(&mut [PollFd::new(file, ready)], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            },
+            outcome => return Ok(outcome?),
         }
     }
 }

@@ -76,11 +76,14 @@ impl Shared {
     }
 
     pub(super) fn after_sleep(&self) {
-        self.sleeping.store(false, Ordering::SeqCst);
+        self.sleeping.store(false, Ordering::Release);
     }
 
     pub(super) fn set_hungry(&self, hungry: bool) {
-        self.hungry.store(hungry, Ordering::SeqCst);
+        // Written only when it changes: a store that all threads agree on costs as much as a lock.
+        if self.hungry.load(Ordering::Relaxed) != hungry {
+            self.hungry.store(hungry, Ordering::SeqCst);
+        }
     }
 
     /// What the driving caller waits for may be there: it must look before it sleeps, or wake up.
@@ -155,7 +158,7 @@ impl Shared {
         loop {
             let waker = (comes_about == ComesAbout::Anywhere).then(|| caller.waker());
             let result = self.turn_once(CALLER, |engine| {
-                let _driving = caller.drives();
+                let _driving = waker.map(|_| caller.drives());
                 self.drive(engine, deadline, ready, waker)
             })?;
             if result.is_some() {
@@ -214,7 +217,9 @@ impl Shared {
     ) -> Option<bool> {
         loop {
             engine.attend(self);
-            self.poked.store(false, Ordering::SeqCst);
+            if self.poked.load(Ordering::SeqCst) {
+                self.poked.store(false, Ordering::SeqCst);
+            }
             if ready(waker) {
                 return Some(true);
             }
