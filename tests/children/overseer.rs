@@ -7,10 +7,11 @@
 #![expect(clippy::print_stdout, reason = "the facts go to the test by standard output")]
 
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
-use stokehold::{Order, Pool, Report, Request, TaskErrorKind, WorkerCommand};
+use stokehold::{Order, Pool, Report, Request, SubmitError, TaskErrorKind, WorkerCommand};
 use stokehold_tests::{
     children_of, descriptor_count, eventually, park_until_end_of_input, peak_memory_bytes, thread_count,
 };
@@ -189,16 +190,25 @@ fn with_news(pool: &Pool) -> Outcome<()> {
 /// A channel whose results nobody takes, each of them a mebibyte.
 fn hoard(pool: &Pool) -> Outcome<()> {
     let (jobs, results) = pool.channel(INFLATE, Order::Completion);
+    let sent = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let sender = scope.spawn(move || (0..400).try_for_each(|_| jobs.send(&(1 << 20))));
-        // Nobody takes anything until nothing moves any more.
-        let mut last = 0;
+        let sender = scope.spawn(|| {
+            // Moved in, so that its end is the end of the input.
+            let jobs = jobs;
+            (0..400).try_for_each(|_| {
+                jobs.send(&(1 << 20))?;
+                sent.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, SubmitError>(())
+            })
+        });
+        // Nobody takes anything until nothing more is let in: the same number at ten looks in a row.
+        let (mut last, mut looks) = (usize::MAX, 0);
         eventually(Duration::from_secs(20), || {
-            let now = stokehold_tests::stirrings(std::process::id());
-            let rests = now == last;
-            last = now;
             std::thread::sleep(Duration::from_millis(50));
-            rests
+            let now = sent.load(Ordering::Relaxed);
+            looks = if now == last { looks + 1 } else { 0 };
+            last = now;
+            looks >= 10
         });
         println!("hoarded={}", peak_memory_bytes());
         println!("results={}", results.filter(Result::is_ok).count());
