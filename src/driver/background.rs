@@ -36,12 +36,9 @@ impl Shared {
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
-            // A panic in a user's waker must not end this thread: nobody else would drive for futures.
-            let drive = AssertUnwindSafe(|| self.drive_unattended());
-            if catch_unwind(drive).is_err() {
-                self.pass_on();
-                continue;
-            }
+            // A panic in a user's waker was told by the panic hook. It must not end this thread: nobody else would drive for
+            // futures.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.drive_unattended()));
             self.pass_on();
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Cell, Lane, Ticket};
+use super::{Cell, Lane, Ticket, remember};
 use crate::core::{Death, NewTask, Policy};
 use crate::sys;
 
@@ -134,10 +134,8 @@ impl Gate {
         if !matches!(self.check(&state, bytes, admission), Err(Refusal::Full)) {
             return true;
         }
-        if let Some(waker) = waker
-            && !state.wakers.iter().any(|other| other.will_wake(waker))
-        {
-            state.wakers.push(waker.clone());
+        if let Some(waker) = waker {
+            remember(&mut state.wakers, waker);
         }
         false
     }
@@ -237,10 +235,8 @@ impl Gate {
         if state.ready || state.refusal.is_some() {
             return true;
         }
-        if let Some(waker) = waker
-            && !state.wakers.iter().any(|other| other.will_wake(waker))
-        {
-            state.wakers.push(waker.clone());
+        if let Some(waker) = waker {
+            remember(&mut state.wakers, waker);
         }
         false
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use super::remember;
 use crate::core::Outcome;
 
 /// Outcomes of many tasks on their way to one receiver, each with its place in the order of input.
@@ -111,9 +112,7 @@ impl Lane {
     /// Has `waker` woken when either end moves, or the pool closes.
     pub(crate) fn watch(&self, waker: &Waker) {
         let mut state = self.lock();
-        if !state.watchers.iter().any(|other| other.will_wake(waker)) {
-            state.watchers.push(waker.clone());
-        }
+        remember(&mut state.watchers, waker);
         self.watched.store(true, Ordering::SeqCst);
     }
 

@@ -109,3 +109,10 @@ impl Drop for Ticket {
         }
     }
 }
+
+/// Keeps `waker` to be woken, once however often it is asked for.
+fn remember(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|other| other.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
 use super::lease::NOBODY;
 use super::listener::Listener;
-use super::{ComesAbout, Ended, Engine, Lane, Ticket};
+use super::{ComesAbout, Ended, Engine, Lane, Ticket, remember};
 use crate::core::{Event, Policy};
 use crate::sys;
 
@@ -202,10 +202,7 @@ impl Shared {
                 return true;
             }
             if let Some(waker) = waker {
-                let mut wakers = lock(&self.over_wakers);
-                if !wakers.iter().any(|other| other.will_wake(waker)) {
-                    wakers.push(waker.clone());
-                }
+                remember(&mut lock(&self.over_wakers), waker);
             }
             self.over.load(Ordering::SeqCst)
         })

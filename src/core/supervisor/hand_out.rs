@@ -5,7 +5,7 @@ use std::time::Instant;
 use stokehold_protocol::{Failure, Outgoing, code};
 
 use super::super::TaskKey;
-use super::super::action::{Action, Ticket};
+use super::super::action::Ticket;
 use super::super::store::{Pull, Release, Store};
 use super::{Supervisor, cancelled};
 
@@ -107,12 +107,7 @@ impl<T: Ticket> Supervisor<T> {
         if !task.ticket.is_wanted() {
             if let Some(task) = self.store.finish(key) {
                 let error = cancelled(&task);
-                let bytes = task.body.len();
-                self.actions.push(Action::Complete {
-                    ticket: task.ticket,
-                    outcome: Err(Box::new(error)),
-                    bytes,
-                });
+                self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
             }
             return Handed::Answered;
         }
