@@ -19,6 +19,14 @@ nextest:
 seed n:
     STOKEHOLD_SEED={{n}} cargo test -p stokehold --lib core
 
+# One fuzz target for so many seconds: `just fuzz sessions 300`. Needs cargo-fuzz; new inputs stay in target/fuzz. No
+# sanitizer, because there is no unsafe code to look into, and the stable toolchain has none.
+fuzz target seconds="60":
+    mkdir -p target/fuzz/{{target}}
+    cargo fuzz run --fuzz-dir protocol/fuzz --sanitizer none {{target}} \
+        target/fuzz/{{target}} protocol/fuzz/corpus/{{target}} -- \
+        -max_total_time={{seconds}} -timeout=5 -rss_limit_mb=1024 -dict=protocol/fuzz/words.dict
+
 # The main job, on the files around you.
 demo *args:
     cargo run --release -- demo {{args}}
@@ -31,6 +39,14 @@ example name *args:
 bench *args:
     cargo build --release -p stokehold-cli
     cargo run --release -p stokehold-benches -- {{args}}
+
+# A storm of `kill -9` over Stokehold and the pools of Python, as a table; needs python3 and, once, the network.
+kill-storm *args:
+    sh benches/kill_storm/run.sh {{args}}
+
+# Mixed work while workers are killed at random; fails if anything grows or a task is lost. `just soak 2` is a short one.
+soak minutes='60' *args:
+    cargo run --release -p stokehold-benches -- soak --minutes {{minutes}} {{args}}
 
 # The vectors against another implementation; needs Python and its package `msgpack`.
 vectors:

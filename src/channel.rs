@@ -260,7 +260,7 @@ impl<J: ?Sized> Drop for JobSender<J> {
 pub struct Completed<R> {
     /// The place of its job in the input, from 0.
     pub index: u64,
-    /// The worker's slot and the attempt that was answered, if it was.
+    /// The worker's number and the attempt that was answered, if it was.
     pub answered_by: Option<AnsweredBy>,
     /// The result.
     pub result: Result<R, TaskError>,
@@ -270,7 +270,7 @@ pub struct Completed<R> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct AnsweredBy {
-    /// The worker's slot, from 0.
+    /// The worker's number, from 0.
     pub worker: usize,
     /// Its process id.
     pub pid: u32,

@@ -8,7 +8,7 @@ use std::process::Command;
 use uuid::Uuid;
 
 use crate::driver::Launch;
-use crate::sys;
+use crate::sys::{self, Containment};
 
 /// The command that starts one worker. A pool starts it as often as it has workers, and again when one dies.
 ///
@@ -147,7 +147,7 @@ impl WorkerCommand {
         name
     }
 
-    pub(crate) fn launch(&self, run: Uuid) -> Launch {
+    pub(crate) fn launch(&self, run: Uuid, containment: Containment) -> Launch {
         let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
         if self.inherits {
             let passes = |key: &OsStr| {
@@ -173,6 +173,7 @@ impl WorkerCommand {
             env: env.into_iter().collect(),
             cwd: self.cwd.clone(),
             dedicated_pipes: self.dedicated_pipes,
+            containment,
         }
     }
 }

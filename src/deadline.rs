@@ -9,3 +9,8 @@ const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub(crate) fn after(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FAR)
 }
+
+/// `at` and `grace`, a century at most.
+pub(crate) fn plus(at: Instant, grace: Duration) -> Instant {
+    at + grace.min(FAR)
+}

@@ -8,9 +8,9 @@ use std::time::Duration;
 use stokehold_protocol::{ApiMisuse, BadData};
 use thiserror::Error;
 
-use crate::Death;
 use crate::driver::Refusal;
 use crate::task::Unsent;
+use crate::{Containment, Death};
 
 /// A pool could not be started.
 ///
@@ -18,6 +18,15 @@ use crate::task::Unsent;
 #[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// This machine, or what this process may do on it, does not allow the level of containment that was asked for
+    /// ([`PoolBuilder::containment`](crate::PoolBuilder::containment)).
+    #[error("workers cannot be held by {level} here: {reason}")]
+    Containment {
+        /// The level.
+        level: Containment,
+        /// What is missing, and what could be done about it.
+        reason: String,
+    },
     /// This system lacks something that a pool needs.
     #[error("this system cannot run worker processes safely: {0}")]
     Unsupported(String),
@@ -25,8 +34,13 @@ pub enum StartError {
     #[error("the system has no resources for a pool: {0}")]
     System(#[from] io::Error),
     /// No worker was ready in time, and none had failed for good.
-    #[error("no worker was ready within {0:?}")]
-    Timeout(Duration),
+    #[error("no worker was ready within {limit:?}{}", after(last.as_deref()))]
+    Timeout {
+        /// The time there was.
+        limit: Duration,
+        /// How the last worker ended meanwhile, if one did: for instance that there was no process to be had.
+        last: Option<Arc<Death>>,
+    },
     /// The workers cannot be started: how the last one ended.
     #[error("{0}")]
     Worker(Arc<Death>),
@@ -42,6 +56,12 @@ pub enum SubmitError {
     /// The pool is being shut down.
     #[error("the pool is being shut down")]
     Closed,
+    /// Dead letters that nobody took fill their bound: take some from [`Pool::dead_letters`](crate::Pool::dead_letters), or raise
+    /// the bound. A task that is let in might become one more, and none is ever dropped.
+    #[error(
+        "dead letters that nobody has taken fill their bound; take some first, or raise the pool's dead_letters"
+    )]
+    DeadLettersFull,
     /// The input cannot be written as data.
     #[error("the input was not sent: {0}")]
     Encode(#[from] BadData),
@@ -75,9 +95,15 @@ impl From<Refusal> for SubmitError {
         match refusal {
             Refusal::Broken(death) => Self::Broken(death),
             Refusal::Closed => Self::Closed,
+            Refusal::DeadLettersFull => Self::DeadLettersFull,
             Refusal::Full | Refusal::ResultsFull => Self::ResultsFull,
         }
     }
+}
+
+/// What to add about a death.
+fn after(last: Option<&Death>) -> String {
+    last.map_or_else(String::new, |death| format!("; the last try: {death}"))
 }
 
 impl fmt::Debug for StartError {

@@ -22,6 +22,7 @@
 //! | for | use |
 //! |---|---|
 //! | one task with a handle | [`Pool::submit`] and [`Task::wait`], or `.await` |
+//! | one task with many results | [`Pool::submit_stream`] and [`ResultStream`] |
 //! | many tasks from one thread | [`Pool::map`], [`Pool::imap`] and their unordered forms |
 //! | jobs on one thread, results on another | [`Pool::channel`] |
 //! | async code that must not block in a submit | [`Pool::reserve`] |
@@ -43,11 +44,47 @@
 //! When workers cannot be kept alive (they exit before they are ready three times in a row, or die more than five times in
 //! ten seconds without having been given anything to do, or more than twenty tasks in a row kill their workers), the pool breaks: every pending task is answered, and later calls say why.
 //!
+//! # Streams
+//!
+//! A worker may send results while it works (items); [`Pool::submit_stream`] gives them one by one, with the attempt that each
+//! came from, and the answer last. What nobody takes yet is bounded, and holds up that worker only. If the worker dies after the
+//! first result, the task ends as [`Dead`](TaskErrorKind::Dead), because whoever took it would see it twice, unless its policy
+//! says otherwise ([`Policy::restart_stream`]). Dropping the stream cancels the task.
+//!
+//! # Deadlines
+//!
+//! A [`Policy`] limits an attempt ([`timeout`](Policy::timeout)), all attempts together
+//! ([`total_timeout`](Policy::total_timeout)), and the time without a sign of progress ([`soft_timeout`](Policy::soft_timeout)).
+//! The pool enforces them from outside: the worker is asked to stop the task, then gets SIGTERM, then SIGKILL
+//! ([`PoolBuilder::stop_graces`]), and the next attempt begins when its process is gone, so that two attempts never overlap. A
+//! worker that stops in time lives on. Time in which this process itself was stopped does not count.
+//!
+//! # Cancelling
+//!
+//! [`Task::cancel`] and [`ResultStream::cancel`] stop a task that waits at once, and one that runs by the same steps. The outcome
+//! is [`Cancelled`](TaskErrorKind::Cancelled), or the answer if that came first. The tasks beside it and after it are not hurt.
+//!
+//! # Dead letters
+//!
+//! With [`PoolBuilder::dead_letters`] tasks that could not be done are kept with their inputs and the end of every attempt, for
+//! [`Pool::dead_letters`] to take and [`Pool::resubmit`] to try again. None is dropped: while they fill their bound, no task is
+//! let in.
+//!
+//! # Supervision
+//!
+//! A worker that dies is replaced, at once at first and then after growing pauses. One that did nothing wrong can be replaced too,
+//! before it grows too large or too old ([`PoolBuilder::recycle`]). The number of workers can follow the work
+//! ([`PoolBuilder::workers_max`]) or be set ([`Pool::resize`]). One that exits with code 125 says that no other try will help, and
+//! is not started again. [`Pool::events`] tells what happens, on a bounded channel; [`tracing`](https://docs.rs/tracing) gets the
+//! same, a span for each worker's life (target `stokehold`) with its log messages and the lines of its stderr in it
+//! (`stokehold::worker`). No listener can hold up or break a pool.
+//!
 //! # Ending
 //!
 //! [`Pool::shutdown`] finishes what was accepted, asks the workers to end, and uses force after a deadline; [`Pool::kill`] and
 //! dropping the pool use force at once. Afterwards no child, no zombie and no descriptor of it is left. If this process itself
-//! is killed, its workers die with it, whatever they are, and so does what they have started, where there is a `/bin/sh`.
+//! is killed, its workers die with it, whatever they are, and so does what they have started, where there is a `/bin/sh`. What a
+//! worker started and that left its process group is held by a firmer level of [`Containment`].
 //!
 //! # Threads and blocking
 //!
@@ -65,30 +102,39 @@
 //!
 //! Linux with kernel 5.4 or newer. Nothing else has been built or run yet.
 
+mod builder;
 mod channel;
 mod command;
 mod core;
+mod dead_letters;
 mod deadline;
 mod driver;
 mod error;
 mod map;
 mod pool;
 mod report;
+mod stream;
 mod sys;
 mod task;
 
+pub use builder::PoolBuilder;
 pub use channel::{AnsweredBy, Completed, JobSender, Order, Results};
 pub use command::WorkerCommand;
-pub use core::{Cause, Death, Event, Policy, TaskError, TaskErrorKind};
-/// What [`Pool::events`] gives: crossbeam-channel's receiver, to be used with its `select!`.
+pub use core::{
+    Attempt, AttemptEnd, Cause, CpuTime, DeadLetter, Death, Event, Limit, Policy, Recycle, Retirement,
+    RetryFailures, TaskError, TaskErrorKind, WorkerState,
+};
+/// What [`Pool::events`] and [`Pool::dead_letters`] give: crossbeam-channel's receiver, to be used with its `select!`.
 pub use crossbeam_channel::Receiver;
 pub use error::{StartError, SubmitError, TrySubmitError};
 pub use map::Imap;
-pub use pool::{Permit, Pool, PoolBuilder, With};
+pub use pool::{Permit, Pool, With};
 pub use report::{Report, Rung, WorkerReport};
 /// The wire protocol: what errors and requests are made of.
 pub use stokehold_protocol as protocol;
 pub use stokehold_protocol::{BadData, Data, Request};
+pub use stream::{NothingYet, ResultStream, Streamed};
+pub use sys::Containment;
 pub use task::{Task, TaskStatus, Unsent};
 
 #[cfg(doctest)]

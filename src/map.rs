@@ -167,6 +167,10 @@ fn refused(refusal: Refusal) -> TaskError {
             error.death = Some(death);
             error
         }
+        // No other kind says that it was not sent.
+        Refusal::DeadLettersFull => {
+            TaskError::new(TaskErrorKind::Refused, 0, SubmitError::DeadLettersFull.to_string())
+        }
         Refusal::Closed | Refusal::Full | Refusal::ResultsFull => {
             TaskError::new(TaskErrorKind::Closed, 0, SubmitError::from(refusal).to_string())
         }

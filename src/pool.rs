@@ -1,34 +1,26 @@
-//! A pool of workers of one kind: its making, its ways to take tasks, its end.
+//! A pool of workers of one kind: its ways to take tasks, its end. What it is made with is in `builder`.
 
 use std::future::poll_fn;
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stokehold_protocol::limits::{FRAME_LEN_CEILING, MAX_FRAME_DEFAULT};
 use stokehold_protocol::{BadData, Data, Recipient, Request, check_user_name, data, write_head};
-use uuid::Uuid;
 
-use crate::core::{Supervisor, SupervisorConfig};
-use crate::driver::{Admission, Bounds, Engine, Mail, Refusal, Shared};
-use crate::task::{Decode, Unsent, decode_as, leave_encoded};
+use crate::builder::{StopGraces, WORKERS_MAX};
+use crate::driver::{Admission, ItemBounds, Mail, Refusal, Shared};
+use crate::task::{Unsent, decode_as, leave_encoded};
 use crate::{
-    Event, Policy, Report, StartError, SubmitError, Task, TrySubmitError, WorkerCommand, deadline, sys,
+    Event, Policy, PoolBuilder, Report, ResultStream, SubmitError, Task, TrySubmitError, WorkerCommand,
+    deadline,
 };
 
 /// How long the end of all workers may take after SIGKILL. Only a process stuck in a device takes longer.
 const REAP_GRACE: Duration = Duration::from_secs(2);
-
-/// More workers than any machine runs, and few enough to look at all of them in a turn.
-const WORKERS_MAX: usize = 4_096;
-
-/// After the deadline of a shutdown: SIGTERM, half a second, SIGKILL, the end.
-const FORCE_GRACE: Duration = Duration::from_millis(500);
 
 /// Persistent worker processes of one kind, fed with tasks.
 ///
@@ -46,151 +38,17 @@ const FORCE_GRACE: Duration = Duration::from_millis(500);
 /// ```
 #[derive(Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
-    background: Mutex<Option<JoinHandle<()>>>,
-    policy: Policy,
-}
-
-/// What a pool is made with; see [`Pool::builder`].
-#[derive(Clone, Debug)]
-pub struct PoolBuilder {
-    command: WorkerCommand,
-    workers: usize,
-    policy: Policy,
-    max_frame: u32,
-    window: Option<u32>,
-    hello_timeout: Duration,
-    ready_timeout: Duration,
-    start_timeout: Duration,
-    bounds: Bounds,
-    records_events: bool,
-}
-
-impl PoolBuilder {
-    /// How many workers, from 1 to 4096. The default is the number of processors this process may use.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers.clamp(1, WORKERS_MAX);
-        self
-    }
-
-    /// How tasks are treated unless a call says otherwise. The default is [`Policy::default`].
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// The largest frame that workers may send, in bytes, from 16 MiB to 128 MiB. The default is 16 MiB: enough for an image,
-    /// and a hundred workers sending their largest answer at once stay below 2 GiB. It cannot be less, because the protocol
-    /// promises that much to every worker. A larger answer fails its task with `too_large` and nothing else.
-    #[must_use]
-    pub fn max_frame(mut self, bytes: u32) -> Self {
-        self.max_frame = bytes.clamp(MAX_FRAME_DEFAULT, FRAME_LEN_CEILING);
-        self
-    }
-
-    /// How many unanswered tasks a worker may hold, at most what it announced itself. By default this adapts: 1 while tasks
-    /// take a millisecond or more, so that nothing waits behind a slow one; more, the faster they are answered.
-    #[must_use]
-    pub fn window(mut self, tasks: u32) -> Self {
-        self.window = Some(tasks.max(1));
-        self
-    }
-
-    /// How long a new process may take to say HELLO. The default is 5 s: an SDK says it first of all.
-    #[must_use]
-    pub fn hello_timeout(mut self, timeout: Duration) -> Self {
-        self.hello_timeout = timeout;
-        self
-    }
-
-    /// How long a worker may take from HELLO to READY, or between two PROGRESS messages meanwhile. The default is 60 s:
-    /// loading a model takes its time.
-    #[must_use]
-    pub fn ready_timeout(mut self, timeout: Duration) -> Self {
-        self.ready_timeout = timeout;
-        self
-    }
-
-    /// How long [`start`](Self::start) waits for the first READY. The default is the sum of the two other timeouts' defaults,
-    /// 65 s.
-    #[must_use]
-    pub fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = timeout;
-        self
-    }
-
-    /// How many tasks may be unanswered, and how many bytes of them; beyond either a submit waits. The defaults are 16 384
-    /// tasks and 32 MiB: enough to hide any scheduling, little enough to forget about.
-    #[must_use]
-    pub fn queue(mut self, tasks: usize, bytes: usize) -> Self {
-        self.bounds.tasks = tasks.max(1);
-        self.bounds.bytes = bytes;
-        self
-    }
-
-    /// How many bytes of results may wait in [`Task`] handles; beyond it a submit fails with
-    /// [`ResultsFull`](SubmitError::ResultsFull) instead of waiting for handles that may be waited for later. Tasks that were
-    /// let in before still bring their results: to bound many large ones, bound [`queue`](Self::queue) in tasks as well, or use
-    /// a [channel](Pool::channel), which looks ahead. The default is 256 MiB.
-    #[must_use]
-    pub fn parked_bytes(mut self, bytes: usize) -> Self {
-        self.bounds.parked_bytes = bytes;
-        self
-    }
-
-    /// Keeps events from the very start for the first call of [`Pool::events`]: what workers print before the pool is ready
-    /// is then there too. Not by default, because nobody may ever ask.
-    #[must_use]
-    pub fn record_events(mut self) -> Self {
-        self.records_events = true;
-        self
-    }
-
-    /// Starts the workers, and waits until the first is ready; the others join when they are. Fails when they cannot be
-    /// started: the error says how the last one ended.
-    pub fn start(&self) -> Result<Pool, StartError> {
-        sys::check_support().map_err(|error| StartError::Unsupported(error.to_string()))?;
-        let run = Uuid::now_v7();
-        let parent = sys::current_pid();
-        let core = Supervisor::new(SupervisorConfig {
-            workers: self.workers,
-            program: self.command.name().into(),
-            parent_pid: parent,
-            max_frame: self.max_frame,
-            window: self.window,
-            hello_timeout: self.hello_timeout,
-            ready_timeout: self.ready_timeout,
-        });
-        let engine = Engine::new(core, self.command.launch(run), self.workers)?;
-        let (shared, background) = Shared::start(engine, self.bounds, parent, self.records_events)?;
-        let pool = Pool { shared, background: Mutex::new(Some(background)), policy: self.policy };
-        if !pool.shared.wait_for_start(deadline::after(self.start_timeout)) {
-            return Err(StartError::Timeout(self.start_timeout));
-        }
-        match pool.shared.refusal() {
-            Some(Refusal::Broken(death)) => Err(StartError::Worker(death)),
-            _ => Ok(pool),
-        }
-    }
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) background: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) policy: Policy,
+    pub(crate) graces: StopGraces,
+    pub(crate) stream_buffer: ItemBounds,
 }
 
 impl Pool {
     /// A pool whose workers are started by `command`.
     pub fn builder(command: impl Into<WorkerCommand>) -> PoolBuilder {
-        PoolBuilder {
-            command: command.into(),
-            workers: thread::available_parallelism().map_or(1, NonZero::get),
-            policy: Policy::default(),
-            max_frame: MAX_FRAME_DEFAULT,
-            window: None,
-            hello_timeout: Duration::from_secs(5),
-            ready_timeout: Duration::from_secs(60),
-            start_timeout: Duration::from_secs(65),
-            bounds: Bounds { tasks: 16_384, bytes: 32 << 20, parked_bytes: 256 << 20 },
-            records_events: false,
-        }
+        PoolBuilder::new(command.into())
     }
 
     /// Submits a task. Blocks while the queue is full.
@@ -271,22 +129,30 @@ impl Pool {
         self.reserve_until(Some((deadline::after(timeout), timeout)))
     }
 
-    /// A receiver of what happens in the pool from now on (or since its start, see [`PoolBuilder::record_events`]): workers that get ready, die or write to stderr, tasks that are
-    /// tried again. At most 4096 events are kept for a slow receiver; beyond that the oldest are dropped. A later call takes
-    /// the place of an earlier one.
+    /// Has so many workers from now on, from 1 to 4096, neither more nor fewer, whatever the builder said. New ones are started
+    /// at once; those too many finish what they have and end, those with nothing to do first. Does not block; in a pool that is
+    /// being shut down it does nothing.
+    pub fn resize(&self, workers: usize) {
+        self.shared.post(Mail::Resize(workers.clamp(1, WORKERS_MAX)));
+    }
+
+    /// A receiver of what happens in the pool from now on (or since its start, see [`PoolBuilder::record_events`]): workers that
+    /// get ready, die, or write to stderr or for the log, tasks that are tried again. At most 4096 events, and 16 MiB of their texts, are kept
+    /// for a slow receiver; beyond that the oldest are dropped, so that it can never hold up the pool. A later call takes the place of an
+    /// earlier one. The same is told to [`tracing`](https://docs.rs/tracing), if there is a subscriber.
     pub fn events(&self) -> Receiver<Event> {
         self.shared.listen()
     }
 
     /// Ends the pool in order: finishes every accepted task, sends DIE and closes the workers' inputs, and waits until they
-    /// are gone. What is left after `deadline` gets SIGTERM and SIGCONT, half a second later SIGKILL, its whole process group;
-    /// tasks not done by then end as [`Closed`](crate::TaskErrorKind::Closed). Returns at most about a second after
-    /// `deadline`; the report says what each worker needed. Afterwards no child, no zombie and no descriptor of the pool is left.
+    /// are gone. What is left after `deadline` gets SIGTERM and SIGCONT, half a second later
+    /// ([`PoolBuilder::stop_graces`]) SIGKILL, its whole process group; tasks not done by then end as
+    /// [`Closed`](crate::TaskErrorKind::Closed). Returns at most about a second after these times; the report says what each worker needed. Afterwards no child, no zombie and no descriptor of the pool is left.
     pub fn shutdown(self, deadline: Duration) -> Report {
         self.shared.close();
         let at = deadline::after(deadline);
         self.shared.post(Mail::Shutdown(at));
-        self.end(at + FORCE_GRACE + REAP_GRACE)
+        self.end(deadline::plus(at, self.graces.cancel.saturating_add(self.graces.terminate)) + REAP_GRACE)
     }
 
     /// Ends the pool now: SIGKILL to every worker's process group. Unanswered tasks end as
@@ -353,7 +219,7 @@ impl With<'_> {
         J: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        self.encode(request.name(), job, decode_as::<R>)?.submit(&self.pool.shared, None)
+        self.unsent(request, job)?.submit(&self.pool.shared, None)
     }
 
     /// As [`Pool::try_submit`].
@@ -362,7 +228,7 @@ impl With<'_> {
         J: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        self.encode(request.name(), job, decode_as::<R>)?.try_admit(&self.pool.shared, Admission::Ordinary)
+        self.unsent(request, job)?.try_admit(&self.pool.shared, Admission::Ordinary)
     }
 
     /// As [`Pool::submit_timeout`].
@@ -377,7 +243,7 @@ impl With<'_> {
         R: DeserializeOwned,
     {
         let deadline = Some((deadline::after(timeout), timeout));
-        self.encode(request.name(), job, decode_as::<R>)?.submit(&self.pool.shared, deadline)
+        self.unsent(request, job)?.submit(&self.pool.shared, deadline)
     }
 
     /// As [`Pool::submit_data`].
@@ -395,11 +261,14 @@ impl With<'_> {
         self.policy
     }
 
-    fn encode<J, R>(&self, request: &str, job: &J, decode: Decode<R>) -> Result<Unsent<R>, SubmitError>
+    /// The task, encoded.
+    pub(crate) fn unsent<J, R>(&self, request: Request<J, R>, job: &J) -> Result<Unsent<R>, SubmitError>
     where
         J: Serialize + ?Sized,
+        R: DeserializeOwned,
     {
-        Ok(Unsent::new(body(self.pool.shared.parent(), request, job)?, self.policy, decode))
+        let body = body(self.pool.shared.parent(), request.name(), job)?;
+        Ok(Unsent::new(body, self.policy, decode_as::<R>))
     }
 }
 
@@ -418,12 +287,33 @@ impl Permit<'_> {
         J: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let unsent = self.pool.with(self.pool.policy).encode(request.name(), job, decode_as::<R>)?;
+        let unsent = self.pool.with(self.pool.policy).unsent(request, job)?;
         self.used = true;
-        unsent.try_admit(&self.pool.shared, Admission::Reserved).map_err(|error| match error {
-            TrySubmitError::Submit(error) => error,
-            TrySubmitError::Full(_) => SubmitError::ResultsFull,
-        })
+        unsent.try_admit(&self.pool.shared, Admission::Reserved).map_err(without_input)
+    }
+
+    /// Submits a task with a stream of results on this place, as [`Pool::submit_stream`]. Never blocks.
+    pub fn submit_stream<I, J, R>(
+        mut self,
+        request: Request<J, R>,
+        job: &J,
+    ) -> Result<ResultStream<I, R>, SubmitError>
+    where
+        I: DeserializeOwned,
+        J: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        let unsent = self.pool.with(self.pool.policy).unsent(request, job)?;
+        self.used = true;
+        unsent.try_admit_stream(self.pool, Admission::Reserved).map_err(without_input)
+    }
+}
+
+/// Why a task on a reserved place was not let in. That the queue is full cannot be the reason.
+fn without_input<R>(error: TrySubmitError<R>) -> SubmitError {
+    match error {
+        TrySubmitError::Submit(error) => error,
+        TrySubmitError::Full(_) => SubmitError::ResultsFull,
     }
 }
 

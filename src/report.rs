@@ -9,24 +9,24 @@ use crate::driver::Ended;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// One entry for each slot.
+    /// One entry for each place that a worker had: as many as there ever were at a time.
     pub workers: Vec<WorkerReport>,
     /// Whether every process is gone. It is not only if the system could not end one that was sent SIGKILL, which happens to
     /// processes stuck in a device.
     pub complete: bool,
 }
 
-/// How the last worker of one slot ended.
+/// How the last worker in one place ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerReport {
-    /// The slot, from 0.
+    /// Its number, from 0.
     pub worker: usize,
     /// The last process's id; 0 if there was none.
     pub pid: u32,
     /// The hardest means that was needed to end it.
     pub rung: Rung,
-    /// Tasks answered by this slot, over all its processes.
+    /// Tasks answered by the workers of that number, over all their processes.
     pub tasks: u64,
     /// The exit status of the last process; `None` if there was none, or somebody else took it.
     pub status: Option<ExitStatus>,
@@ -34,8 +34,8 @@ pub struct WorkerReport {
 
 impl Report {
     pub(crate) fn new(endings: Vec<Ended>, complete: bool) -> Self {
-        let workers = endings.into_iter().enumerate().map(|(worker, ended)| WorkerReport {
-            worker,
+        let workers = endings.into_iter().map(|ended| WorkerReport {
+            worker: ended.worker,
             pid: ended.pid,
             rung: ended.rung,
             tasks: ended.finished,

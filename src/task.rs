@@ -11,15 +11,18 @@ use serde::de::DeserializeOwned;
 use stokehold_protocol::{Data, data};
 
 use crate::core::{Answered, Outcome};
-use crate::driver::{Admission, Cell, ComesAbout, Mail, Place, Refusal, Shared, Ticket};
-use crate::{Policy, SubmitError, TaskError, TaskErrorKind, TrySubmitError, deadline};
+use crate::driver::{Admission, Cell, ComesAbout, Handle, Items, Mail, Place, Refusal, Shared, Ticket};
+use crate::{Policy, Pool, ResultStream, SubmitError, TaskError, TaskErrorKind, TrySubmitError, deadline};
 
 /// A task on its way. It ends with exactly one outcome, whatever happens to the workers.
 ///
 /// It can be waited for ([`wait`](Self::wait), [`wait_timeout`](Self::wait_timeout)) or awaited; no runtime is needed for
 /// either. A thread that waits moves the pool's bytes meanwhile. Dropping the handle withdraws a task that no worker has, and
-/// discards the answer of one that runs; it never kills. [`detach`](Self::detach) says that the answer is not wanted but the
-/// work is.
+/// discards the answer of one that runs; it never kills. [`cancel`](Self::cancel) stops one that runs, too;
+/// [`detach`](Self::detach) says that the answer is not wanted but the work is.
+///
+/// How long a task may take is said by its [`Policy`]: [`timeout`](Policy::timeout) for an attempt,
+/// [`total_timeout`](Policy::total_timeout) for all. [`wait_timeout`](Self::wait_timeout) is about the waiting only.
 #[must_use = "a dropped task is withdrawn; wait for it, or detach it"]
 pub struct Task<R> {
     shared: Arc<Shared>,
@@ -39,11 +42,11 @@ pub(crate) type Decode<R> = fn(Answered) -> Result<R, Box<TaskError>>;
 pub enum TaskStatus {
     /// Its outcome is there.
     Done,
-    /// No worker has it.
+    /// No worker has had it yet.
     Queued,
-    /// A worker has it: it runs, or is next.
+    /// A worker has it: it runs, or is next. A task that waits for another attempt shows the last one.
     Running {
-        /// The worker's slot, from 0.
+        /// The worker's number, from 0.
         worker: usize,
         /// Its process id.
         pid: u32,
@@ -65,17 +68,13 @@ impl<R> Task<R> {
 
     /// Where it is. Only a look: it may be elsewhere already.
     pub fn status(&self) -> TaskStatus {
-        match self.cell.current_place() {
-            _ if self.cell.is_done() => TaskStatus::Done,
-            Place::Queued => TaskStatus::Queued,
-            Place::Running { worker, pid, attempt } => TaskStatus::Running { worker, pid, attempt },
-        }
+        status(&self.cell)
     }
 
     /// Blocks until its outcome is there.
     pub fn wait(mut self) -> Result<R, TaskError> {
         self.block(None);
-        self.finish().unwrap_or_else(|| Err(self.taken()))
+        self.finish().unwrap_or_else(|| Err(taken(self.number)))
     }
 
     /// Blocks until its outcome is there, at most `timeout`. Then the task comes back, to be waited for again.
@@ -84,18 +83,23 @@ impl<R> Task<R> {
         self.finish().ok_or(self)
     }
 
-    /// Cancels it if no worker has it yet: it then ends as [`Cancelled`](TaskErrorKind::Cancelled). One that a worker has goes
-    /// on and ends as usual. Does not block.
+    /// Stops it, whether it runs or not. Does not block; the task has one outcome as ever, which [`wait`](Self::wait) gives:
+    /// [`Cancelled`](TaskErrorKind::Cancelled), with `may_have_run` telling whether a worker may have begun it, or its answer if
+    /// that came first.
+    ///
+    /// A worker that runs it is told to stop. If it can and does, it lives on. If it has not stopped in the times of
+    /// [`PoolBuilder::stop_graces`](crate::PoolBuilder::stop_graces), it is ended, so that the outcome is there about a second
+    /// later at the most; other tasks that it held go back into the queue unharmed. There is no other attempt.
     pub fn cancel(&self) {
         if !self.cell.is_done() {
-            self.shared.post(Mail::Cancel(Arc::clone(&self.cell)));
+            self.shared.post(Mail::Cancel(Handle::Task(Arc::clone(&self.cell))));
         }
     }
 
     /// Lets it run without wanting its answer.
     pub fn detach(self) {
         if let Some(outcome) = self.cell.detach() {
-            self.discard(&outcome);
+            discard(&self.shared, &outcome);
         }
         let mut this = self;
         // The cell of a detached task is left to the engine; the handle gets an empty one to drop.
@@ -115,19 +119,30 @@ impl<R> Task<R> {
         }
         let outcome = self.cell.take()?;
         self.finished = true;
-        self.discard(&outcome);
+        discard(&self.shared, &outcome);
         Some(outcome.and_then(self.decode).map_err(|error| *error))
     }
+}
 
-    fn discard(&self, outcome: &Outcome) {
-        if let Ok(answered) = outcome {
-            self.shared.unpark_result(answered.data.len());
-        }
+/// Where the task of a cell is.
+pub(crate) fn status(cell: &Cell) -> TaskStatus {
+    match cell.current_place() {
+        _ if cell.is_done() => TaskStatus::Done,
+        Place::Queued => TaskStatus::Queued,
+        Place::Running { worker, pid, attempt } => TaskStatus::Running { worker, pid, attempt },
     }
+}
 
-    fn taken(&self) -> TaskError {
-        TaskError::new(TaskErrorKind::Closed, self.number, "its outcome was taken before")
+/// An outcome was taken: its bytes wait no more.
+pub(crate) fn discard(shared: &Shared, outcome: &Outcome) {
+    if let Ok(answered) = outcome {
+        shared.unpark_result(answered.data.len());
     }
+}
+
+/// What whoever asks twice for an outcome gets.
+pub(crate) fn taken(number: u64) -> TaskError {
+    TaskError::new(TaskErrorKind::Closed, number, "its outcome was taken before")
 }
 
 impl<R> Drop for Task<R> {
@@ -135,7 +150,7 @@ impl<R> Drop for Task<R> {
         if !self.finished
             && let Some(outcome) = self.cell.abandon()
         {
-            self.discard(&outcome);
+            discard(&self.shared, &outcome);
         }
     }
 }
@@ -152,7 +167,7 @@ impl<R> Future for Task<R> {
             self.shared.drive_in_background();
             return Poll::Pending;
         }
-        Poll::Ready(self.finish().unwrap_or_else(|| Err(self.taken())))
+        Poll::Ready(self.finish().unwrap_or_else(|| Err(taken(self.number))))
     }
 }
 
@@ -176,25 +191,56 @@ impl<R> Unsent<R> {
     }
 
     /// Tries again without waiting.
-    pub fn try_submit(self, pool: &crate::Pool) -> Result<Task<R>, TrySubmitError<R>> {
+    pub fn try_submit(self, pool: &Pool) -> Result<Task<R>, TrySubmitError<R>> {
         self.try_admit(pool.shared(), Admission::Ordinary)
     }
 
+    /// Tries again without waiting, for a task with many results: see [`Pool::submit_stream`].
+    pub fn try_submit_stream<I>(self, pool: &Pool) -> Result<ResultStream<I, R>, TrySubmitError<R>> {
+        self.try_admit_stream(pool, Admission::Ordinary)
+    }
+
     pub(crate) fn try_admit(
-        mut self,
+        self,
         shared: &Arc<Shared>,
         admission: Admission,
     ) -> Result<Task<R>, TrySubmitError<R>> {
-        let mut cell = None;
+        let decode = self.decode;
+        let (number, cell) = self.admit(shared, admission, || {
+            let cell = Arc::new(Cell::new());
+            (Handle::Task(Arc::clone(&cell)), cell)
+        })?;
+        Ok(Task { shared: Arc::clone(shared), cell, number, decode, finished: false })
+    }
+
+    pub(crate) fn try_admit_stream<I>(
+        self,
+        pool: &Pool,
+        admission: Admission,
+    ) -> Result<ResultStream<I, R>, TrySubmitError<R>> {
+        let (shared, decode) = (pool.shared(), self.decode);
+        let (number, items) = self.admit(shared, admission, || {
+            let items = Arc::new(Items::new(pool.stream_buffer, Arc::clone(shared.arrivals())));
+            (Handle::Stream(Arc::clone(&items)), items)
+        })?;
+        Ok(ResultStream::new(Arc::clone(shared), items, number, decode))
+    }
+
+    /// Lets the task in, and gives its number and what `handle` made for whoever waits for it.
+    fn admit<H>(
+        mut self,
+        shared: &Arc<Shared>,
+        admission: Admission,
+        handle: impl FnOnce() -> (Handle, H),
+    ) -> Result<(u64, H), TrySubmitError<R>> {
+        let mut ours = None;
         let submitted = shared.submit(&mut self.body, self.policy, admission, |number| {
-            let new = Arc::new(Cell::new());
-            cell = Some(Arc::clone(&new));
-            Ticket::to_cell(number, new)
+            let (theirs, kept) = handle();
+            ours = Some(kept);
+            Ticket::to_handle(number, theirs)
         });
-        match (submitted, cell) {
-            (Ok(number), Some(cell)) => {
-                Ok(Task { shared: Arc::clone(shared), cell, number, decode: self.decode, finished: false })
-            }
+        match (submitted, ours) {
+            (Ok(number), Some(ours)) => Ok((number, ours)),
             (Err(Refusal::Full), _) => Err(TrySubmitError::Full(self)),
             (Err(refusal), _) => Err(SubmitError::from(refusal).into()),
             (Ok(_), None) => Err(SubmitError::Closed.into()),
@@ -207,11 +253,29 @@ impl<R> Unsent<R> {
         shared: &Arc<Shared>,
         deadline: Option<(Instant, Duration)>,
     ) -> Result<Task<R>, SubmitError> {
+        self.persist(shared, deadline, |unsent| unsent.try_admit(shared, Admission::Ordinary))
+    }
+
+    /// As [`submit`](Self::submit), for a task with many results.
+    pub(crate) fn submit_stream<I>(
+        self,
+        pool: &Pool,
+        deadline: Option<(Instant, Duration)>,
+    ) -> Result<ResultStream<I, R>, SubmitError> {
+        self.persist(pool.shared(), deadline, |unsent| unsent.try_admit_stream(pool, Admission::Ordinary))
+    }
+
+    fn persist<H>(
+        self,
+        shared: &Arc<Shared>,
+        deadline: Option<(Instant, Duration)>,
+        attempt: impl Fn(Self) -> Result<H, TrySubmitError<R>>,
+    ) -> Result<H, SubmitError> {
         let mut unsent = self;
         let mut claim = None;
         loop {
-            match unsent.try_admit(shared, Admission::Ordinary) {
-                Ok(task) => return Ok(task),
+            match attempt(unsent) {
+                Ok(handle) => return Ok(handle),
                 Err(TrySubmitError::Submit(error)) => return Err(error),
                 Err(TrySubmitError::Full(again)) => unsent = again,
             }

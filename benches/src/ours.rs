@@ -78,7 +78,7 @@ pub(crate) fn end(pool: Pool) -> Outcome<()> {
 }
 
 /// Appends the time as one line.
-fn stamp(file: &str) -> io::Result<()> {
+pub(crate) fn stamp(file: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(file)?;
     file.write_all(format!("{}\n", monotonic_ns()).as_bytes())
 }

@@ -10,6 +10,8 @@ use stokehold_protocol::code;
 
 use stokehold_protocol::BadData;
 
+use crate::talk::ItemError;
+
 /// An error that says more to the parent than words: a code of its own, and whether another attempt may help.
 ///
 /// Any other error a handler returns fails its task with the code `error` and without a retry. A `Failure` may also be a
@@ -37,6 +39,12 @@ impl Failure {
     /// A failure with a message for people, the code `error`, and no retry.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: code::ERROR.to_owned(), retry: false, after: None, cause: None }
+    }
+
+    /// A failure that says that the task was stopped because it was cancelled, with the code `cancelled`: for a handler that
+    /// returns early after [`Ctx::is_cancelled`](crate::Ctx::is_cancelled).
+    pub fn cancelled() -> Self {
+        Self::new("cancelled").code(code::CANCELLED)
     }
 
     /// Sets the code, which programs read: one of your own with a dot (`"acme.busy"`), or one of the protocol's that a child
@@ -161,6 +169,17 @@ fn mark(failure: &mut WireFailure, error: &(dyn Error + 'static)) -> bool {
         code::BAD_DATA.clone_into(&mut failure.code);
         return true;
     }
+    if let Some(item) = error.downcast_ref::<ItemError>() {
+        let code = if item.is_bad_data() {
+            code::BAD_DATA
+        } else if item.is_too_large() {
+            code::TOO_LARGE
+        } else {
+            code::ERROR
+        };
+        code.clone_into(&mut failure.code);
+        return true;
+    }
     // An I/O error made from another error passes that one over when asked for its source.
     error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|inner| mark(failure, inner))
 }
@@ -177,7 +196,7 @@ fn cut(mut failure: WireFailure) -> Box<WireFailure> {
     Box::new(failure)
 }
 
-fn cut_text(text: &mut String, bytes_max: usize) {
+pub(crate) fn cut_text(text: &mut String, bytes_max: usize) {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end = end.saturating_sub(1);
@@ -215,6 +234,15 @@ mod tests {
         {
             assert_eq!(from_error(&Failure::new("").code(given)).code, sent);
         }
+    }
+
+    #[test]
+    fn a_cancelled_one_has_its_code_and_no_retry() {
+        let failure = from_error(&Failure::cancelled());
+        assert_eq!(
+            (failure.code.as_str(), failure.message.as_str(), failure.retry),
+            ("cancelled", "cancelled", false)
+        );
     }
 
     #[test]

@@ -1,24 +1,72 @@
 //! The two ends of the connection as plain blocking streams. An inherited pipe may have been made non-blocking by whoever
-//! else has it open; these wait all the same.
+//! else has it open; these wait all the same. And the one place where a thread waits for several things at once.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use crate::intake::Source;
+
 /// Where the parent's frames come from.
-#[derive(Debug)]
-pub(crate) struct Input(File);
+#[derive(Clone, Debug)]
+pub(crate) struct Input(Arc<File>);
 
 /// Where frames for the parent go.
 #[derive(Clone, Debug)]
 pub(crate) struct Output(Arc<File>);
 
+/// Wakes a thread that waits in [`Output::wait`].
+#[derive(Clone, Debug)]
+pub(crate) struct Wake(Arc<OwnedFd>);
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Waited {
+    /// The input has something, or nothing has happened in the time.
+    Anything,
+    /// Somebody called [`Wake::wake`].
+    Woken,
+    /// Nobody reads the output any more.
+    ReaderGone,
+    /// Waiting is not possible.
+    Failed,
+}
+
+/// Whether an error of a write says that nobody reads any more.
+pub(crate) fn is_reader_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
 impl Input {
     pub(crate) fn new(file: File) -> Self {
-        Self(file)
+        Self(Arc::new(file))
+    }
+}
+
+impl Source for Input {
+    fn is_ready(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.0, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
+    }
+}
+
+impl Wake {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    pub(crate) fn wake(&self) {
+        // Can fail only when a wake-up is on its way already.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+
+    fn clear(&self) {
+        let _ = rustix::io::read(&*self.0, &mut [0; 8]);
     }
 }
 
@@ -27,18 +75,28 @@ impl Output {
         Self(Arc::new(file))
     }
 
-    /// Waits until nobody reads the other end any more. False if that cannot be told.
-    pub(crate) fn wait_until_reader_gone(&self) -> bool {
-        loop {
-            let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
-            match poll(&mut fds, None) {
-                Ok(_) => {
-                    let [fd] = &fds;
-                    return fd.revents().intersects(PollFlags::ERR | PollFlags::HUP);
-                }
-                Err(Errno::INTR) => {}
-                Err(_) => return false,
-            }
+    /// Waits until nobody reads the other end any more, `wake` is called, `input` has something, or the time is over,
+    /// whatever comes first. Also returns when a signal was handled.
+    pub(crate) fn wait(&self, wake: &Wake, input: Option<&Input>, time: Option<Duration>) -> Waited {
+        let nothing = PollFlags::empty();
+        let mut fds = [
+            PollFd::new(&*self.0, nothing),
+            PollFd::new(&*wake.0, PollFlags::IN),
+            input.map_or(PollFd::new(&*wake.0, nothing), |input| PollFd::new(&*input.0, PollFlags::IN)),
+        ];
+        let time = time.and_then(|time| Timespec::try_from(time).ok());
+        match poll(&mut fds, time.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return Waited::Failed,
+        }
+        let [output, woken, _] = &fds;
+        if output.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            Waited::ReaderGone
+        } else if woken.revents().contains(PollFlags::IN) {
+            wake.clear();
+            Waited::Woken
+        } else {
+            Waited::Anything
         }
     }
 }
@@ -114,8 +172,29 @@ mod tests {
     fn a_vanished_reader_is_noticed_without_a_write() {
         let (read, write) = non_blocking_pipe();
         let (done, noticed) = mpsc::channel();
-        thread::spawn(move || done.send(Output::new(write).wait_until_reader_gone()));
+        thread::spawn(move || done.send(Output::new(write).wait(&Wake::new().unwrap(), None, None)));
         drop(read);
-        assert!(noticed.recv_timeout(WATCHDOG).unwrap());
+        assert_eq!(noticed.recv_timeout(WATCHDOG).unwrap(), Waited::ReaderGone);
+    }
+
+    #[test]
+    fn a_wait_ends_by_a_wake_up_before_or_after_it_began_by_input_and_by_time() {
+        let (input, feed) = non_blocking_pipe();
+        let (_keep, output) = non_blocking_pipe();
+        let (input, output, wake) = (Input::new(input), Output::new(output), Wake::new().unwrap());
+        wake.wake();
+        wake.wake();
+        assert_eq!(output.wait(&wake, Some(&input), None), Waited::Woken, "both are one");
+        assert_eq!(output.wait(&wake, Some(&input), Some(Duration::from_millis(1))), Waited::Anything);
+        assert!(!input.is_ready());
+        rustix::io::write(&feed, b"x").unwrap();
+        assert!(input.is_ready());
+        assert_eq!(output.wait(&wake, Some(&input), None), Waited::Anything);
+        let waker = thread::spawn({
+            let wake = wake.clone();
+            move || wake.wake()
+        });
+        assert_eq!(output.wait(&wake, None, None), Waited::Woken);
+        waker.join().unwrap();
     }
 }

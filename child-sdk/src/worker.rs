@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,15 +13,26 @@ use stokehold_protocol::{
 };
 
 use crate::context::{Ctx, Init};
+use crate::desk::Entry;
 use crate::failure::{self, Permanent};
 use crate::guard::{self, Surroundings};
-use crate::serve::{self, Entry, Plan, Stop};
-use crate::watch::{READER_GONE, ReaderWatch};
+use crate::line::Line;
+use crate::monitor::{Monitor, READER_GONE};
+use crate::probe::{NoProbe, Point, Probe};
+use crate::serve::{self, Plan, Stop};
+use crate::stream::Wake;
 use crate::{panics, report};
 
 /// Unanswered tasks a worker takes by default. Tiny tasks need many hundreds in flight to keep a worker busy; the parent
 /// sends fewer when tasks are slow.
 const WINDOW_DEFAULT: u32 = 1024;
+
+/// What this SDK can do besides the core of the protocol.
+const CAPABILITIES: Capabilities = Capabilities::NONE
+    .with(Capability::Cancel)
+    .with(Capability::Meta)
+    .with(Capability::Ping)
+    .with(Capability::Started);
 
 /// Bytes of names that HELLO lists; a HELLO may have 64 KiB.
 const METHODS_BYTES_MAX: usize = 60_000;
@@ -146,25 +158,45 @@ impl<'h, S> Worker<'h, S> {
     ///
     /// When there is no handler, and with whatever `init` panics with.
     pub fn serve(self) -> ExitCode {
+        self.serve_probed(NoProbe)
+    }
+
+    /// As [`serve`](Self::serve), and tells `probe` of every point that is reached: for tests that let workers die there.
+    ///
+    /// # Panics
+    ///
+    /// As [`serve`](Self::serve), and with whatever the probe panics with.
+    #[doc(hidden)]
+    pub fn serve_probed<P: Probe>(self, probe: P) -> ExitCode {
         assert!(
             !self.entries.is_empty(),
             "a worker needs at least one handler: add one with `on` before `serve`"
         );
+        probe.reach(Point::Start, 1);
         let Surroundings { input, output, worker, run } = match guard::settle() {
             Ok(surroundings) => surroundings,
             Err(refusal) => return refusal.report(),
         };
-        let watch = ReaderWatch::start(output.clone());
+        // Without a wake-up there is no monitor. The worker works without.
+        let wake = Wake::new().ok();
+        let line = Arc::new(Line::new(Box::new(input.clone()), Box::new(output.clone()), wake.clone()));
+        let monitor = wake.map(|wake| Monitor::start(&line, wake, input, output));
+        let disarm = || {
+            if let Some(monitor) = &monitor {
+                monitor.disarm();
+            }
+        };
         let (hello, mut entries, init) = self.into_parts();
-        let start = || {
-            let state = init(&mut Init { worker, run })?;
+        let start = |about: &mut Init| {
+            let state = init(about)?;
             // After `init`, so that it stands in front of a hook that `init` sets.
             panics::install_hook();
             Ok(state)
         };
-        let plan = Plan { hello, pid: u64::from(std::process::id()), entries: &mut entries, worker };
-        let ended = serve::serve(input, output, plan, start, || watch.disarm());
-        watch.disarm();
+        let pid = u64::from(std::process::id());
+        let plan = Plan { hello, pid, entries: &mut entries, worker, run, line, probe: Arc::new(probe) };
+        let ended = serve::serve(plan, start, disarm);
+        disarm();
         ended.map_or_else(report_stop, |()| ExitCode::SUCCESS)
     }
 
@@ -207,7 +239,7 @@ impl<'h, S> Worker<'h, S> {
         let listed = names().map(|name| name.len().saturating_add(3)).sum::<usize>() <= METHODS_BYTES_MAX;
         ChildHello {
             window: self.window,
-            capabilities: Capabilities::NONE.with(Capability::Meta),
+            capabilities: CAPABILITIES,
             serial: true,
             sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             methods: if listed { names().map(str::to_owned).collect() } else { Vec::new() },

@@ -67,7 +67,9 @@ impl Commentary {
             }
             Event::WorkerDied(death) => {
                 self.deaths += 1;
-                self.limited(self.deaths, "deaths", format_args!("warning: {}", escaped(&death.to_string())));
+                let text = death.explain().to_string();
+                let lines: Vec<_> = text.lines().map(escaped).collect();
+                self.limited(self.deaths, "deaths", lines.join("\n"));
             }
             Event::TaskRetried { task, attempt, .. } => {
                 self.retries += 1;

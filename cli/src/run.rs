@@ -94,6 +94,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
 
+    /// How long one attempt of a record may take: 30s, 500ms, 2m, 1h; no limit without it
+    ///
+    /// A worker that is not done then is told to stop, and half a second later ended; the record is tried again on another, as
+    /// long as it has attempts.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+
     /// Shows workers that get ready, a summary, and deaths and retries beyond the first ten
     #[arg(short, long)]
     verbose: bool,
@@ -107,6 +114,24 @@ fn request_name(name: &str) -> Result<String, String> {
     match stokehold_protocol::check_user_name(name) {
         Ok(()) => Ok(name.to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a time is a whole number and its unit: 500ms, 30s, 2m, 1h".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "there is no number before the unit".to_owned())?;
+    match number.checked_mul(millis) {
+        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        Some(_) => Err("no time at all is not enough".to_owned()),
+        None => Err("that is longer than anybody waits".to_owned()),
     }
 }
 
@@ -202,9 +227,9 @@ fn stream(
 fn builder(args: &RunArgs) -> stokehold::PoolBuilder {
     let mut words = args.command.iter();
     let program = words.next().cloned().unwrap_or_default();
-    let builder = Pool::builder(WorkerCommand::new(program).args(words))
-        .policy(Policy::default().attempts(args.attempts))
-        .record_events();
+    let policy = Policy::default().attempts(args.attempts);
+    let policy = args.timeout.map_or(policy, |limit| policy.timeout(limit));
+    let builder = Pool::builder(WorkerCommand::new(program).args(words)).policy(policy).record_events();
     match args.jobs {
         Some(jobs) => builder.workers(usize::from(jobs)),
         None => builder,

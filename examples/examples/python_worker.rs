@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A task during which its worker dies runs again in a new one, three times in all.
     let dead = pool.submit(EXIT, &())?.wait();
     for event in events.try_iter() {
-        if let Event::TaskRetried { task, attempt, death: Some(death) } = event {
+        if let Event::TaskRetried { task, attempt, death: Some(death), .. } = event {
             println!("retried: task {task}, attempt {attempt}: {death}");
         }
     }

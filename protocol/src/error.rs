@@ -127,11 +127,21 @@ impl Quote {
         let end = bytes.iter().position(|byte| !printable(byte)).unwrap_or(bytes.len());
         let text = bytes.get(..end)?;
         if end == bytes.len() {
-            return (end > 0).then_some(text);
+            return Some(text).filter(|text| looks_written(text));
         }
         let line_end = text.iter().rposition(|byte| *byte == b'\n')?;
         bytes.get(..=line_end).filter(|lines| lines.len() >= TEXT_BYTES_MIN)
     }
+}
+
+/// Whether somebody may have written these bytes as text: a letter, or UTF-8 from the start (its last character may be cut).
+/// Bytes above ASCII alone are as likely anything.
+fn looks_written(bytes: &[u8]) -> bool {
+    let is_utf8 = match std::str::from_utf8(bytes) {
+        Ok(text) => !text.is_empty(),
+        Err(error) => error.valid_up_to() > 0 && error.error_len().is_none(),
+    };
+    is_utf8 || bytes.iter().any(u8::is_ascii_graphic)
 }
 
 /// Fewer bytes in front of something else are a chance.

@@ -94,6 +94,8 @@ impl Splitter {
         if self.buffer.len().saturating_sub(self.end) < SPACE_BYTES_MIN {
             // By what has arrived, not by what the buffer has: a few bytes of a frame must not double it.
             let wanted = self.end.saturating_mul(2).saturating_add(SPACE_BYTES_MIN);
+            // Exactly that much: the vector's own way of growing would make it twice as much again.
+            self.buffer.reserve_exact(wanted.saturating_sub(self.buffer.len()));
             self.buffer.resize(wanted, 0);
         }
         self.buffer.get_mut(self.end..).unwrap_or_default()

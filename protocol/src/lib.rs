@@ -53,6 +53,6 @@ pub use data::{BadData, Data};
 pub use error::{ApiMisuse, DataError, FrameError, MessageError, PeerError, Quote};
 pub use frame::{FrameEvent, Splitter};
 pub use message::{Message, begin_frame, finish_frame, frame_header, write_head};
-pub use payload::{ChildHello, Die, Failure, Meta, ParentHello, VERSION};
+pub use payload::{ChildHello, Die, Failure, LogLine, Meta, ParentHello, Progress, VERSION};
 pub use request::{Capabilities, Capability, IdOwner, IdRule, Kind, Request, Rules, Verb, check_user_name};
-pub use session::{ChildEvent, ChildSession, Leases, Outgoing, ParentEvent, ParentSession};
+pub use session::{ChildEvent, ChildSession, ChildVoice, Leases, Outgoing, ParentEvent, ParentSession};

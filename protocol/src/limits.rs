@@ -47,6 +47,10 @@ pub const PING_BYTES_MAX: usize = 64;
 /// Longest text kept from a field meant for people (messages, reasons, names of SDKs), in bytes. Longer ones are cut.
 pub const TEXT_BYTES_MAX: usize = 65_536;
 
+/// Longest text written into DIE and META (a reason, a key, a trace context), in bytes. Longer ones are cut: these requests must
+/// fit the smallest frame limit there is, whatever a user says in them.
+pub const NAME_BYTES_MAX: usize = 4_096;
+
 /// Most entries kept from a list in HELLO (capabilities, methods). More are ignored.
 pub const LIST_ENTRIES_MAX: usize = 4_096;
 

@@ -2,10 +2,14 @@
 
 use crate::error::{DataError, PeerError};
 use crate::limits::{
-    ADDRESS_MAX, FRAME_LEN_CEILING, LIST_ENTRIES_MAX, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR, TEXT_BYTES_MAX,
+    ADDRESS_MAX, FRAME_LEN_CEILING, LIST_ENTRIES_MAX, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR, NAME_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::request::Capabilities;
 use crate::wire::{self, Marker, Reader};
+
+mod talk;
+
+pub use talk::{LogLine, Progress};
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u64 = 1;
@@ -332,7 +336,7 @@ impl Die {
         }
         if let Some(reason) = &self.reason {
             wire::write_str(out, "reason");
-            wire::write_str(out, cut(reason));
+            wire::write_str(out, cut_to(reason, NAME_BYTES_MAX));
         }
     }
 
@@ -388,11 +392,11 @@ impl Meta {
         }
         if let Some(key) = &self.key {
             wire::write_str(out, "key");
-            wire::write_str(out, cut(key));
+            wire::write_str(out, cut_to(key, NAME_BYTES_MAX));
         }
         if let Some(traceparent) = &self.traceparent {
             wire::write_str(out, "traceparent");
-            wire::write_str(out, cut(traceparent));
+            wire::write_str(out, cut_to(traceparent, NAME_BYTES_MAX));
         }
     }
 
@@ -491,7 +495,9 @@ fn lenient_text(reader: &mut Reader<'_>) -> String {
     match reader.marker() {
         Ok(Marker::Str(value)) => cut(value).to_owned(),
         Ok(Marker::Bin(bytes)) => {
-            String::from_utf8_lossy(bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes)).into_owned()
+            let text = String::from_utf8_lossy(bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes));
+            // A byte that is no text becomes a mark of three.
+            cut(&text).to_owned()
         }
         Ok(Marker::Nil) | Err(_) => String::new(),
         Ok(Marker::Unsigned(value)) => value.to_string(),
@@ -540,7 +546,11 @@ fn clamp_u32(value: u64) -> u32 {
 
 /// The text, cut at a character's edge so that it stays within [`TEXT_BYTES_MAX`].
 fn cut(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
+    cut_to(text, TEXT_BYTES_MAX)
+}
+
+fn cut_to(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end = end.saturating_sub(1);
     }

@@ -1,21 +1,45 @@
 //! What the core wants done, and what it tells.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Death, Outcome};
+use super::{Death, Outcome, TaskError};
 
-/// What the caller keeps for a task. The core gives it back with the outcome and never looks into it.
+/// What the caller keeps for a task. The core gives it back with the outcome and never looks into it. No method may block or
+/// run a user's code.
 pub(crate) trait Ticket {
     /// The task is handed to a worker now.
     fn delivered(&self, worker: usize, pid: u32, attempt: u32);
     /// Whether somebody may still ask for the outcome. A task that nobody wants is not handed out.
     fn is_wanted(&self) -> bool;
+    /// One of the task's results.
+    fn item(&self, attempt: u32, data: &[u8]) -> ItemFate;
+    /// The task is tried again although results were handed out.
+    fn restarted(&self, attempt: u32);
+}
+
+/// What became of one of a task's results.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ItemFate {
+    /// It is there, and there is room for more.
+    Taken,
+    /// It is there, and no more should come until there is room: the caller says so by `Supervisor::resume`.
+    Full,
+    /// Nobody asked for it.
+    Unwanted,
 }
 
 /// A decision for the driver to carry out. Every one of them is answered by a `handle_*` sooner or later, except
-/// [`Complete`](Self::Complete) and [`Notice`](Self::Notice).
+/// [`Bury`](Self::Bury), [`Complete`](Self::Complete) and [`Notice`](Self::Notice).
 #[derive(Debug)]
 pub(crate) enum Action<T> {
+    /// Put a task that could not be done where the user finds it. Its outcome is another action.
+    Bury(Box<DeadLetter>),
+    /// Close the worker's input once its outbox is empty: the end of its work.
+    CloseInput {
+        /// Which worker.
+        slot: usize,
+    },
     /// Hand the end of a task to whoever waits for it.
     Complete {
         /// Whose it is.
@@ -25,11 +49,6 @@ pub(crate) enum Action<T> {
         /// How many bytes of the queue it took.
         bytes: usize,
     },
-    /// Close the worker's input once its outbox is empty: the end of its work.
-    CloseInput {
-        /// Which worker.
-        slot: usize,
-    },
     /// SIGKILL to the worker's group.
     Kill {
         /// Which worker.
@@ -37,10 +56,27 @@ pub(crate) enum Action<T> {
     },
     /// Tell whoever listens.
     Notice(Event),
-    /// Start the worker's process; answered by `handle_spawned` or `handle_spawn_failed`.
-    Spawn {
+    /// Read nothing of that worker until [`ResumeReading`](Self::ResumeReading).
+    PauseReading {
         /// Which worker.
         slot: usize,
+    },
+    /// Read that worker again.
+    ResumeReading {
+        /// Which worker.
+        slot: usize,
+    },
+    /// See how much memory it has; answered by `handle_memory`.
+    Sample {
+        /// Which worker.
+        slot: usize,
+    },
+    /// Start the worker's process; answered by `handle_spawned` or `handle_spawn_failed`.
+    Spawn {
+        /// Which slot.
+        slot: usize,
+        /// The worker's number, as it is told and shown.
+        worker: usize,
     },
     /// SIGTERM and SIGCONT to the worker's group.
     Terminate {
@@ -53,16 +89,64 @@ pub(crate) enum Action<T> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// The pool broke: its workers cannot be kept alive, and every task is answered so.
+    Broken(Arc<Death>),
+    /// A task could not be done and lies with the dead letters.
+    DeadLettered {
+        /// Its number.
+        task: u64,
+        /// Why.
+        error: Arc<TaskError>,
+    },
+    /// A worker said something for the log.
+    Log {
+        /// Its number.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// The task it was about, if it was.
+        task: Option<u64>,
+        /// How important, by the worker's word: `trace`, `debug`, `info`, `warn`, `error`, or another, at most 32 bytes.
+        level: String,
+        /// What, at most 64 KiB.
+        message: String,
+    },
+    /// A worker told how far a task is.
+    Progress {
+        /// The task's number.
+        task: u64,
+        /// The worker's number.
+        worker: usize,
+        /// How much is done.
+        done: Option<f64>,
+        /// Of how much.
+        total: Option<f64>,
+        /// What it is at, at most 64 KiB.
+        note: Option<String>,
+    },
     /// A worker wrote a line to stderr.
     Stderr {
-        /// Its slot.
+        /// Its number.
         worker: usize,
         /// Its process id.
         pid: u32,
         /// The line without its end, lossily as UTF-8, at most 8 KiB.
         line: String,
     },
-    /// A task goes back into the queue, because its worker died or the worker asked for another try.
+    /// An attempt passed its soft time limit.
+    TaskOverdue {
+        /// The task's number.
+        task: u64,
+        /// The worker's number.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// The attempt.
+        attempt: u32,
+        /// The limit that passed.
+        limit: Duration,
+    },
+    /// A task goes back into the queue.
     TaskRetried {
         /// Its number.
         task: u64,
@@ -70,14 +154,75 @@ pub enum Event {
         attempt: u32,
         /// How its worker died, if it did.
         death: Option<Arc<Death>>,
+        /// How long it waits before it may run again.
+        pause: Duration,
+    },
+    /// A task was handed to a worker. Told only by a pool with [`task_events`](crate::PoolBuilder::task_events).
+    TaskStarted {
+        /// Its number.
+        task: u64,
+        /// The worker's number.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// Which attempt it is, from 1.
+        attempt: u32,
     },
     /// A worker ended without being told to.
     WorkerDied(Arc<Death>),
+    /// A worker ended so often that no other is started in its place.
+    WorkerGivenUp(Arc<Death>),
     /// A worker can take tasks.
     WorkerReady {
-        /// Its slot.
+        /// Its number.
         worker: usize,
         /// Its process id.
         pid: u32,
     },
+    /// A worker is told to end, for a reason that is no fault.
+    WorkerRetired {
+        /// Its number.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// Why.
+        why: Retirement,
+    },
+    /// A worker's process was started.
+    WorkerStarted {
+        /// Its number.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+        /// How many processes had that number before.
+        restarts: u64,
+    },
+}
+
+/// Why a worker that did nothing wrong is ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Retirement {
+    /// It lived long enough.
+    Age,
+    /// It had nothing to do, and there are more workers than the minimum.
+    Idle,
+    /// It grew too large.
+    Memory,
+    /// The pool was made smaller.
+    Resized,
+    /// It did enough tasks.
+    Tasks,
+}
+
+/// A task that could not be done, with everything that is known of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Its number.
+    pub task: u64,
+    /// The request's name and the input, encoded as they were sent.
+    pub(crate) body: Vec<u8>,
+    /// Why, with the end of every attempt ([`TaskError::attempts`]).
+    pub error: Arc<TaskError>,
 }

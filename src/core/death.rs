@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use stokehold_protocol::PeerError;
 
-/// How one worker ended.
+use super::Rung;
+
+/// How one worker ended: its death certificate. `Display` is one line; [`explain`](Self::explain) tells everything.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Death {
-    /// The worker's slot, from 0.
+    /// The worker's number, from 0.
     pub worker: usize,
     /// Its process id; `None` if it never started.
     pub pid: Option<u32>,
@@ -25,6 +28,67 @@ pub struct Death {
     pub was_ready: bool,
     /// The last lines it wrote to stderr, at most 4 KiB.
     pub stderr_tail: Arc<str>,
+    /// What it was at.
+    pub state: WorkerState,
+    /// For how long it had been at that.
+    pub in_state: Duration,
+    /// How long its process lived.
+    pub lifetime: Duration,
+    /// How many tasks it had answered.
+    pub answered: u64,
+    /// How many tasks it had and did not answer.
+    pub unanswered: u32,
+    /// The number of the task it was doing, when that is known for sure.
+    pub task: Option<u64>,
+    /// Which attempt of that task it was.
+    pub attempt: Option<u32>,
+    /// The hardest means that the parent used against it.
+    pub rung: Rung,
+    /// Whether the kernel ended it for want of memory; `None` if that cannot be told.
+    pub out_of_memory: Option<bool>,
+    /// The most memory it was seen to have, in bytes (the peak of its resident set). It is looked at four times a second while
+    /// it works, so a life shorter than that has none.
+    pub peak_memory: Option<u64>,
+    /// The processor time it used, with that of the children it waited for.
+    pub cpu: Option<CpuTime>,
+}
+
+/// What a worker is at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// There is no process yet.
+    Starting,
+    /// It has not said READY.
+    Loading,
+    /// It has nothing to do.
+    Idle,
+    /// It has tasks.
+    Busy,
+    /// It was told to end.
+    Ending,
+}
+
+/// Processor time.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CpuTime {
+    /// In its own code.
+    pub user: Duration,
+    /// In the kernel.
+    pub system: Duration,
+}
+
+/// What the system tells of a process that ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Remains {
+    /// Its exit status; `None` if somebody else took it.
+    pub(crate) status: Option<ExitStatus>,
+    /// Its processor time.
+    pub(crate) cpu: Option<CpuTime>,
+    /// Whether it was ended for want of memory, if that can be told.
+    pub(crate) out_of_memory: Option<bool>,
+    /// Of what was written to it, so many bytes at the end never reached it.
+    pub(crate) unread: u64,
 }
 
 /// What ended a worker.
@@ -35,8 +99,22 @@ pub enum Cause {
     ClosedOutput,
     /// It closed its input and lived on, so that no task can reach it any more.
     ClosedInput,
+    /// A task was cancelled and it did not stop doing it.
+    CancelIgnored {
+        /// The task's number.
+        task: u64,
+    },
     /// It exited by itself, with a code or by a signal that the parent did not send.
     Exited,
+    /// A task took too long.
+    Overran {
+        /// The task's number.
+        task: u64,
+        /// Which limit it passed.
+        limit: Limit,
+        /// How long that is.
+        after: Duration,
+    },
     /// It did not say HELLO in time.
     HelloTimeout(Duration),
     /// It broke the protocol, or speaks another.
@@ -45,6 +123,10 @@ pub enum Cause {
     ReadyTimeout(Duration),
     /// It said BYE and lived on.
     SaidBye,
+    /// It had tasks and gave no sign of life for so long, though it was asked.
+    Silent(Duration),
+    /// It began a frame and wrote no more of it for so long.
+    SlowFrame(Duration),
     /// The parent ended it: shutdown, or the pool was dropped.
     Stopped,
     /// It could not be started.
@@ -56,6 +138,20 @@ pub enum Cause {
     },
 }
 
+/// A limit of time that a task can pass.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Of one attempt ([`Policy::timeout`](crate::Policy::timeout)).
+    Attempt,
+    /// Between two signs of progress ([`Policy::soft_timeout`](crate::Policy::soft_timeout)).
+    Soft,
+    /// Of how long the results of its stream may lie there untaken.
+    Stream,
+    /// Of all attempts together ([`Policy::total_timeout`](crate::Policy::total_timeout)).
+    Total,
+}
+
 impl Death {
     /// The exit code, if it exited by itself.
     pub fn code(&self) -> Option<i32> {
@@ -65,6 +161,17 @@ impl Death {
     /// The signal that ended it.
     pub fn signal(&self) -> Option<i32> {
         self.status.and_then(|status| status.signal())
+    }
+
+    /// Everything that is known, as a text of several lines: what happened, the likely cause, what to do.
+    ///
+    /// ```
+    /// # fn show(death: &stokehold::Death) {
+    /// eprintln!("{}", death.explain());
+    /// # }
+    /// ```
+    pub fn explain(&self) -> impl fmt::Display + '_ {
+        Explained(self)
     }
 
     /// "worker 3 (pid 4711, python3)".
@@ -84,7 +191,15 @@ impl fmt::Display for Death {
         match &self.cause {
             Cause::ClosedOutput => f.write_str(" closed its output and lived on, so it was killed")?,
             Cause::ClosedInput => f.write_str(" closed its input and lived on, so it was killed")?,
-            Cause::Exited => write!(f, " {}{before}", Status(self.status))?,
+            Cause::Exited => {
+                write!(f, " {}{before}", Status(self.status))?;
+                if let Some(task) = self.task {
+                    write!(f, " while doing task {task}")?;
+                }
+                if self.out_of_memory == Some(true) {
+                    f.write_str(" (out of memory)")?;
+                }
+            }
             Cause::HelloTimeout(limit) => write!(
                 f,
                 " said no HELLO within {limit:?}: it does not speak the protocol, or something before its SDK takes too long"
@@ -97,6 +212,19 @@ impl fmt::Display for Death {
                 PeerError::Frame(error) => write!(f, " wrote {error}{}", hint(error))?,
                 error => write!(f, " broke the protocol: {error}")?,
             },
+            Cause::CancelIgnored { task } => {
+                write!(f, " did not stop doing task {task}, which was cancelled, so it was ended")?;
+            }
+            Cause::Overran { task, limit, after } => {
+                write!(f, " was ended, because task {task} took longer than {after:?} {limit}")?;
+            }
+            Cause::Silent(limit) => write!(
+                f,
+                " gave no sign of life for {limit:?} with tasks in hand, so it was killed (is it stopped, or starved?)"
+            )?,
+            Cause::SlowFrame(limit) => {
+                write!(f, " began a frame and wrote no more of it for {limit:?}, so it was killed")?;
+            }
             Cause::Stopped => write!(f, " was stopped ({})", Status(self.status))?,
             Cause::Spawn { message, .. } => write!(f, " could not be started: {message}")?,
         }
@@ -105,6 +233,124 @@ impl fmt::Display for Death {
             write!(f, "; last lines on its stderr: {tail:?}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attempt => "in one attempt",
+            Self::Soft => "without a sign of progress",
+            Self::Stream => "for somebody to take its results",
+            Self::Total => "in all",
+        })
+    }
+}
+
+/// The text of several lines.
+struct Explained<'a>(&'a Death);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let death = self.0;
+        let line = Death { stderr_tail: "".into(), ..death.clone() };
+        write!(f, "error: {line}")?;
+        write!(f, "\ncause: {}", self.cause())?;
+        let tail = death.stderr_tail.trim_end();
+        if !tail.is_empty() {
+            write!(f, "\n       last lines on its stderr: {tail:?}")?;
+        }
+        write!(f, "\nhint:  {}", self.hint())
+    }
+}
+
+impl Explained<'_> {
+    /// What the numbers say.
+    fn cause(&self) -> String {
+        let death = self.0;
+        let mut facts = Vec::new();
+        if death.out_of_memory == Some(true) {
+            facts.push("the kernel killed it for want of memory".to_owned());
+        }
+        if death.rung > Rung::Asked {
+            facts.push(format!("the parent {}", death.rung.as_words()));
+        }
+        if death.pid.is_some() {
+            facts.push(format!(
+                "it had lived for {:.1?}, was {} for {:.1?}",
+                death.lifetime, death.state, death.in_state
+            ));
+            facts.push(format!("had answered {} tasks and had {} in hand", death.answered, death.unanswered));
+        }
+        if let Some(bytes) = death.peak_memory {
+            facts.push(format!("its memory was {} at the most", Bytes(bytes)));
+        }
+        if let Some(cpu) = death.cpu {
+            facts.push(format!("it used {:.2?} of processor time", cpu.user + cpu.system));
+        }
+        if facts.is_empty() {
+            facts.push("it never started".to_owned());
+        }
+        facts.join("; ")
+    }
+
+    /// What to do.
+    fn hint(&self) -> &'static str {
+        let death = self.0;
+        match &death.cause {
+            _ if death.out_of_memory == Some(true) => {
+                "give it more memory, run fewer workers, or recycle workers above a size"
+            }
+            Cause::Spawn { .. } => {
+                "correct the command; a relative path is taken from the worker's directory"
+            }
+            Cause::HelloTimeout(_) | Cause::ReadyTimeout(_) => {
+                "run the worker by hand to see what it waits for, or raise the pool's timeout"
+            }
+            Cause::Protocol(error) => match error.as_ref() {
+                PeerError::Frame(_) => {
+                    "print to stderr, or let the worker's SDK start before anything prints"
+                }
+                _ => "look at the worker's implementation of the protocol: the specification has the rule",
+            },
+            Cause::Overran { .. } => "raise the time limit, or let the handler ask whether it is cancelled",
+            Cause::CancelIgnored { .. } => "let the handler ask whether it is cancelled, and return then",
+            Cause::Exited if death.signal() == Some(9) => {
+                "somebody sent SIGKILL: an administrator, a script, or the kernel for want of memory"
+            }
+            Cause::Exited if death.task.is_some() => {
+                "the task runs again on another worker if its policy allows"
+            }
+            _ => "its stderr says more, if it says anything",
+        }
+    }
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Loading => "loading",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Ending => "ending",
+        })
+    }
+}
+
+/// A size in the largest unit that keeps it above 1.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    #[expect(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, scale) = match self.0 {
+            0..0x400 => return write!(f, "{} bytes", self.0),
+            0x400..0x10_0000 => ("KiB", 1_u64 << 10),
+            0x10_0000..0x4000_0000 => ("MiB", 1 << 20),
+            _ => ("GiB", 1 << 30),
+        };
+        write!(f, "{:.1} {unit}", self.0 as f64 / scale as f64)
     }
 }
 

@@ -6,25 +6,35 @@
 
 mod action;
 mod death;
+#[cfg(test)]
+mod flaw;
 mod outbox;
 mod outcome;
 mod policy;
+mod recycle;
 mod restart;
 mod slot;
 mod store;
 mod supervisor;
+mod timers;
 mod window;
 
-pub use action::Event;
-pub(crate) use action::{Action, Ticket};
-pub use death::{Cause, Death};
+pub(crate) use action::{Action, ItemFate, Ticket};
+pub use action::{DeadLetter, Event, Retirement};
+pub(crate) use death::Remains;
+pub use death::{Cause, CpuTime, Death, Limit, WorkerState};
+#[cfg(test)]
+pub(crate) use flaw::Flaw;
 pub(crate) use outbox::Outbox;
 pub(crate) use outcome::{Answered, Outcome};
-pub use outcome::{TaskError, TaskErrorKind};
-pub use policy::Policy;
+pub use outcome::{Attempt, AttemptEnd, TaskError, TaskErrorKind};
+pub use policy::{Policy, RetryFailures};
+pub use recycle::Recycle;
 pub use slot::Rung;
 pub(crate) use store::{NewTask, TaskKey};
 pub(crate) use supervisor::{Supervisor, SupervisorConfig};
 
+// Beside the core and not in it, as what it tests; below it in the tree of modules, because it looks inside.
 #[cfg(test)]
-mod tests;
+#[path = "../sim/mod.rs"]
+mod sim;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stokehold_protocol::Failure;
 
-use super::Death;
+use super::{Death, Limit};
 
 /// The end of a task, as the core gives it out.
 pub(crate) type Outcome = Result<Answered, Box<TaskError>>;
@@ -31,6 +31,7 @@ pub(crate) struct Answered {
 /// Why a task has no answer. Every accepted task ends with its answer or with exactly one of these.
 ///
 /// Its `Debug` is its text in brackets: that is what a `main` that returns an error prints.
+#[derive(Clone)]
 pub struct TaskError {
     pub(crate) kind: TaskErrorKind,
     pub(crate) task: u64,
@@ -40,6 +41,58 @@ pub struct TaskError {
     pub(crate) detail: String,
     pub(crate) failure: Option<Box<Failure>>,
     pub(crate) death: Option<Arc<Death>>,
+    pub(crate) attempts: Vec<Attempt>,
+}
+
+/// How one attempt of a task ended without an answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The worker's number.
+    pub worker: usize,
+    /// Its process id.
+    pub pid: u32,
+    /// From the hand-out to its end.
+    pub elapsed: Duration,
+    /// How it ended.
+    pub end: AttemptEnd,
+}
+
+/// See [`Attempt::end`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AttemptEnd {
+    /// The worker died doing it, or was ended because it took too long.
+    Died(Arc<Death>),
+    /// The worker said that it failed.
+    Failed {
+        /// The failure's code.
+        code: Arc<str>,
+        /// The failure's message.
+        message: Arc<str>,
+    },
+    /// It was stopped in time by the worker when it took too long.
+    TimedOut {
+        /// Which limit it passed.
+        limit: Limit,
+    },
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "attempt {} in worker {} (pid {}), after {:.1?}: ",
+            self.number, self.worker, self.pid, self.elapsed
+        )?;
+        match &self.end {
+            AttemptEnd::Died(death) => write!(f, "{death}"),
+            AttemptEnd::Failed { code, message } => write!(f, "{message} [{code}]"),
+            AttemptEnd::TimedOut { limit } => write!(f, "took too long {limit}"),
+        }
+    }
 }
 
 /// The ways a task can end without an answer.
@@ -65,6 +118,15 @@ pub enum TaskErrorKind {
     Failed,
     /// A worker died while it may have been running, and its policy forbids a second run.
     Lost,
+    /// It was not let in, and no worker ever saw it.
+    Refused,
+    /// It took longer than its policy allows, and was stopped.
+    TimedOut {
+        /// The limit that it passed at last.
+        limit: Limit,
+        /// Whether a worker may have run it, wholly or in part.
+        may_have_run: bool,
+    },
 }
 
 impl TaskError {
@@ -78,7 +140,14 @@ impl TaskError {
             detail: detail.into(),
             failure: None,
             death: None,
+            attempts: Vec::new(),
         }
+    }
+
+    /// How its attempts ended, oldest first: those that a worker may have begun. Empty for a task that ended at its first
+    /// failure without another try.
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts
     }
 
     /// Which of the ways.
@@ -137,7 +206,8 @@ impl TaskError {
             (TaskErrorKind::Dead, _) => code::CRASHED,
             (TaskErrorKind::Decode | TaskErrorKind::Encode, _) => code::BAD_DATA,
             (TaskErrorKind::Lost, _) => code::LOST,
-            (TaskErrorKind::Broken | TaskErrorKind::Closed, _) => code::UNAVAILABLE,
+            (TaskErrorKind::TimedOut { .. }, _) => code::TIMEOUT,
+            (TaskErrorKind::Broken | TaskErrorKind::Closed | TaskErrorKind::Refused, _) => code::UNAVAILABLE,
         }
     }
 
@@ -176,7 +246,9 @@ impl fmt::Display for TaskError {
             }
             TaskErrorKind::Closed => f.write_str(" has no answer, because the pool was shut down"),
             TaskErrorKind::Decode => write!(f, " was answered, but with something else: {}", self.detail),
-            TaskErrorKind::Encode => write!(f, " could not be sent: {}", self.detail),
+            TaskErrorKind::Encode | TaskErrorKind::Refused => {
+                write!(f, " could not be sent: {}", self.detail)
+            }
             TaskErrorKind::Failed => {
                 if let (Some(worker), Some(pid)) = (self.worker, self.pid) {
                     write!(f, " failed in worker {worker} (pid {pid})")?;
@@ -201,6 +273,18 @@ impl fmt::Display for TaskError {
                     times => write!(f, " killed its worker, or died with it, {times} times; the last time ")?,
                 }
                 self.write_death(f)
+            }
+            TaskErrorKind::TimedOut { limit, may_have_run } => {
+                write!(f, " took too long {limit}")?;
+                match (self.attempt, may_have_run) {
+                    (_, false) => f.write_str(" and never began")?,
+                    (0 | 1, true) => {}
+                    (times, true) => write!(f, ", {times} attempts")?,
+                }
+                if !self.detail.is_empty() {
+                    write!(f, ": {}", self.detail)?;
+                }
+                Ok(())
             }
             TaskErrorKind::Lost => {
                 f.write_str(" may or may not have run, and may run only once: ")?;

@@ -49,6 +49,8 @@ pub(crate) enum Life {
     Fruitless,
     /// It finished a task.
     Fruitful,
+    /// The parent ended it because of a task, which says nothing of the worker.
+    Spoiled,
     /// There was no process, for want of processes, descriptors or memory.
     Unborn,
 }
@@ -61,6 +63,7 @@ impl RestartHistory {
                 *self = Self::default();
                 return Verdict::Restart(Duration::ZERO);
             }
+            Life::Spoiled => return Verdict::Restart(Duration::ZERO),
             Life::Unborn => {
                 self.shortages = self.shortages.saturating_add(1);
                 return Verdict::Restart(pause_after(self.shortages));

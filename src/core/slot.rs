@@ -7,17 +7,20 @@
 //!    └──── failed ◄──────┘            └──► Ending (rung by rung) ───┘
 //! ```
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stokehold_protocol::{ParentHello, ParentSession};
 
+use super::recycle::Rotation;
 use super::restart::RestartHistory;
 use super::window::Window;
-use super::{Cause, Outbox, TaskKey};
+use super::{Cause, Outbox, Retirement, TaskKey, WorkerState};
 
 /// A worker's place.
 #[derive(Debug)]
 pub(crate) struct Slot {
+    /// The worker's number, as it is told and shown. A worker that takes the place of another has the same.
+    pub(super) number: usize,
     /// Where its process is in its life.
     pub(super) life: Life,
     /// The connection to it.
@@ -42,8 +45,28 @@ pub(crate) struct Slot {
     pub(super) refusals: u32,
     /// It has a task that must be with it alone: a suspect, or one that must not run twice.
     pub(super) alone: bool,
+    /// How many of its tasks are timed, or are to stop, or were given up while it had them.
+    pub(super) watched: u32,
+    /// The task that it must stop doing, and what it is ended for if it does not.
+    pub(super) stopping: Option<(TaskKey, Cause)>,
+    /// The task whose stream is full: nothing is read until somebody takes of it.
+    pub(super) paused_for: Option<TaskKey>,
+    /// What is left of its time to stop a task, while nothing is read of it.
+    pub(super) grace_left: Option<Duration>,
+    /// Tasks that ended while it has them.
+    pub(super) ghosts: Vec<Ghost>,
+    /// Bytes of its tasks, ghosts included.
+    pub(super) open_bytes: u64,
     /// How many tasks it may hold.
     pub(super) window: Window,
+    /// When it was last heard.
+    pub(super) heard: Instant,
+    /// It was asked for a sign of life since.
+    pub(super) pinged: bool,
+    /// Since when it has written nothing of a frame that it began.
+    pub(super) inside_frame: Option<Instant>,
+    /// Messages that answer nothing, and since when they are counted.
+    pub(super) chatter: (u32, Instant),
     /// Tasks finished in this life.
     pub(super) finished: u64,
     /// Answers read since the last look at the clock.
@@ -52,10 +75,43 @@ pub(crate) struct Slot {
     pub(super) was_ready: bool,
     /// The hardest means used to end it.
     pub(super) rung: Rung,
+    /// When its process began.
+    pub(super) born: Instant,
+    /// Since when it is at what it is at.
+    pub(super) since: Instant,
+    /// What it was at when the parent began to use force against it, and since when.
+    pub(super) was_at: Option<(WorkerState, Instant)>,
+    /// The most memory it was seen to have, in bytes.
+    pub(super) peak_memory: Option<u64>,
+    /// When another takes its place.
+    pub(super) rotation: Rotation,
+    /// It is to end when it has nothing to do.
+    pub(super) retiring: Option<Retirement>,
+    /// The slot that takes its place when it is ready.
+    pub(super) successor: Option<(usize, Retirement)>,
+    /// The slot whose place it takes when it is ready.
+    pub(super) successor_of: Option<usize>,
+    /// Nothing is started here any more.
+    pub(super) given_up: bool,
     /// What came before.
     pub(super) history: RestartHistory,
     /// Tasks finished in all lives.
     pub(super) finished_ever: u64,
+}
+
+/// What is left of a task that ended in a worker which was not doing it: a lease without a task.
+#[derive(Clone, Debug)]
+pub(super) struct Ghost {
+    /// What the lease names.
+    pub(super) key: TaskKey,
+    /// How many bytes it takes there.
+    pub(super) bytes: u64,
+    /// Where its frame ends in what the worker is sent.
+    pub(super) frame_end: u64,
+    /// The worker said that it began it all the same.
+    pub(super) started: bool,
+    /// What the worker is ended for if it does it and does not stop.
+    pub(super) cause: Cause,
 }
 
 /// Where a worker is in its life.
@@ -88,6 +144,8 @@ pub(super) enum Due {
     Kill,
     /// READY must have come.
     Ready,
+    /// A task must have stopped: SIGTERM comes.
+    Stop,
     /// The pause before a restart is over.
     Respawn,
     /// It was asked to end: SIGTERM comes.
@@ -106,10 +164,22 @@ pub enum Rung {
     Killed,
 }
 
+impl Rung {
+    /// "sent it SIGTERM".
+    pub(super) fn as_words(self) -> &'static str {
+        match self {
+            Self::Asked => "asked it to end",
+            Self::Terminated => "sent it SIGTERM",
+            Self::Killed => "sent it SIGKILL",
+        }
+    }
+}
+
 impl Slot {
-    /// A vacant place.
-    pub(super) fn new(hello: ParentHello, window: Option<u32>) -> Self {
+    /// A vacant place for the worker of that number.
+    pub(super) fn new(number: usize, hello: ParentHello, window: Option<u32>, now: Instant) -> Self {
         Self {
+            number,
             life: Life::Vacant,
             session: ParentSession::new(hello),
             outbox: Outbox::default(),
@@ -122,26 +192,61 @@ impl Slot {
             ready_limit: None,
             refusals: 0,
             alone: false,
+            watched: 0,
+            stopping: None,
+            paused_for: None,
+            grace_left: None,
+            ghosts: Vec::new(),
+            open_bytes: 0,
             window: Window::new(window),
+            heard: now,
+            pinged: false,
+            inside_frame: None,
+            chatter: (0, now),
             finished: 0,
             fresh_answers: 0,
             was_ready: false,
             rung: Rung::Asked,
+            born: now,
+            since: now,
+            was_at: None,
+            peak_memory: None,
+            rotation: Rotation::NEVER,
+            retiring: None,
+            successor: None,
+            successor_of: None,
+            given_up: false,
             history: RestartHistory::default(),
             finished_ever: 0,
         }
     }
 
-    /// Everything about the last process is forgotten; a new one is awaited.
-    pub(super) fn begin_life(&mut self, hello: ParentHello, window: Option<u32>) {
-        let history = std::mem::take(&mut self.history);
-        let finished_ever = self.finished_ever;
-        *self = Self { life: Life::Spawning, history, finished_ever, ..Self::new(hello, window) };
+    /// Everything about the last process is forgotten; a new one is there.
+    pub(super) fn begin_life(&mut self, hello: ParentHello, window: Option<u32>, now: Instant) {
+        let fresh = Self::new(self.number, hello, window, now);
+        let last = std::mem::replace(self, fresh);
+        self.life = Life::Spawning;
+        self.history = last.history;
+        self.finished_ever = last.finished_ever;
+        self.retiring = last.retiring;
+        self.successor_of = last.successor_of;
     }
 
     /// Whether tasks may be handed to it.
     pub(super) fn takes_tasks(&self) -> bool {
-        self.life == Life::Running && !self.deaf && !self.alone && self.session.is_open()
+        self.life == Life::Running
+            && !self.deaf
+            && !self.alone
+            && self.retiring.is_none()
+            && self.stopping.is_none()
+            // Whoever waits for a slow consumer is not to keep other tasks waiting with it.
+            && self.paused_for.is_none()
+            && self.session.is_open()
+    }
+
+    /// Whether it counts as one of the pool's workers: not one that is to go, and none that only takes another's place.
+    pub(super) fn is_counted(&self) -> bool {
+        self.life != Life::Retired && self.retiring.is_none() && self.successor_of.is_none()
     }
 
     /// Whether it is alive for no longer than a moment: it closed a pipe or said BYE, and must exit.
@@ -154,11 +259,39 @@ impl Slot {
         self.life == Life::Running && matches!(self.deadline, Some((_, Due::Hello | Due::Ready)))
     }
 
+    /// Whether it has tasks.
+    pub(super) fn is_busy(&self) -> bool {
+        self.session.open_count() > 0
+    }
+
+    /// What it is at.
+    pub(super) fn state(&self) -> WorkerState {
+        match self.life {
+            Life::Vacant | Life::Spawning | Life::Retired => WorkerState::Starting,
+            Life::Ending => WorkerState::Ending,
+            Life::Running if !self.was_ready => WorkerState::Loading,
+            Life::Running if self.is_busy() => WorkerState::Busy,
+            Life::Running => WorkerState::Idle,
+        }
+    }
+
+    /// What it is at and for how long, or was at before force was used.
+    pub(super) fn at_the_end(&self, now: Instant) -> (WorkerState, Duration) {
+        let (state, since) = self.was_at.unwrap_or((self.state(), self.since));
+        (state, now.saturating_duration_since(since))
+    }
+
     /// How many tasks it may be given now.
     pub(super) fn credit(&self) -> u32 {
         if !self.takes_tasks() || self.outbox.is_full() {
             return 0;
         }
         self.window.size(self.session.window()).saturating_sub(self.session.open_count())
+    }
+
+    /// Whether a task of so many bytes is within what it takes besides the others; one always is.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let limit = self.session.child().window_bytes.unwrap_or(u64::MAX);
+        !self.is_busy() || self.open_bytes.saturating_add(bytes as u64) <= limit
     }
 }

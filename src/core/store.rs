@@ -5,9 +5,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Policy;
+use super::timers::Clocks;
+use super::{Attempt, Limit, Policy};
 
 /// Names a task of the table. A key whose task is gone is recognised as such.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -63,6 +64,94 @@ pub(crate) struct Task<T> {
     pub(crate) sent_at: Option<Instant>,
     /// Where its frame ends in what its worker is sent: as long as less is written, the worker cannot have begun it.
     pub(crate) frame_end: u64,
+    /// Which slot had it last, and under which id.
+    pub(crate) holder: (usize, u32),
+    /// Its worker said that it began it.
+    pub(crate) started: bool,
+    /// It counts among the watched ones of its slot.
+    pub(crate) watched: bool,
+    /// What most tasks have nothing of.
+    extra: Option<Box<Extra>>,
+}
+
+/// What is known of a task that is timed, was tried before, gives many results, or is to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// How its earlier attempts ended.
+    pub(crate) attempts: Vec<Attempt>,
+    /// When its limits pass.
+    pub(crate) clocks: Clocks,
+    /// What is left of the limits of its attempt while nothing is read of its worker.
+    pub(crate) frozen: Option<(Option<Duration>, Option<Duration>)>,
+    /// Its worker was told to stop doing it, or is being ended.
+    pub(crate) stop: Option<Stop>,
+    /// Since when it is to stop.
+    pub(crate) stopped_at: Option<Instant>,
+    /// CANCEL was sent for it.
+    pub(crate) cancel_sent: bool,
+    /// Results of its stream were handed out.
+    pub(crate) gave_items: bool,
+    /// The clocks of its attempt were started.
+    pub(crate) timed: bool,
+    /// It is to stop and its stream is full: further results are thrown away.
+    pub(crate) drops_items: bool,
+    /// Results were thrown away, so that no answer can be the whole one any more.
+    pub(crate) lost_items: bool,
+}
+
+/// Why a task is to stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stop {
+    /// The user says so.
+    Cancelled,
+    /// It passed a limit.
+    Late(Limit),
+}
+
+/// A task that is out of the table: what its end needs of it, and no more, because every task comes this way.
+#[derive(Debug)]
+pub(crate) struct Finished<T> {
+    /// Given back with the outcome.
+    pub(crate) ticket: T,
+    /// Its number, for people.
+    pub(crate) number: u64,
+    /// Head and data, encoded.
+    pub(crate) body: Vec<u8>,
+    /// How many runs may have begun.
+    pub(crate) attempts: u32,
+    /// When it was handed out last.
+    pub(crate) sent_at: Option<Instant>,
+    /// It counted among the watched ones of its slot.
+    pub(crate) watched: bool,
+    /// What most tasks have nothing of.
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl<T> Task<T> {
+    /// What most tasks have nothing of.
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// The same, if there is any.
+    pub(crate) fn existing_extra(&mut self) -> Option<&mut Extra> {
+        self.extra.as_deref_mut()
+    }
+
+    /// Whether it is to stop, and why.
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        self.extra.as_ref().and_then(|extra| extra.stop)
+    }
+
+    /// Whether results of its stream were handed out.
+    pub(crate) fn gave_items(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.gave_items)
+    }
+
+    /// Whether results of it were thrown away.
+    pub(crate) fn lost_items(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.lost_items)
+    }
 }
 
 /// How a task that was handed out comes back.
@@ -74,6 +163,18 @@ pub(crate) enum Release {
     Later(Instant),
     /// To the front of those that run with nothing else in their worker's window, until it is known who is to blame.
     Alone,
+    /// The same, not before that time.
+    AloneLater(Instant),
+}
+
+impl Release {
+    /// The same, but not before that time.
+    pub(crate) fn not_before(self, at: Instant) -> Self {
+        match self {
+            Self::Again | Self::Later(_) => Self::Later(at),
+            Self::Alone | Self::AloneLater(_) => Self::AloneLater(at),
+        }
+    }
 }
 
 /// Which tasks a worker may be given.
@@ -98,11 +199,11 @@ pub(crate) trait Store<T> {
     /// A task that is in the table.
     fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task<T>>;
     /// Removes a task for good: it is answered, or dead, or cancelled.
-    fn finish(&mut self, key: TaskKey) -> Option<Task<T>>;
+    fn finish(&mut self, key: TaskKey) -> Option<Finished<T>>;
     /// Gives a task that was handed out back to the queue.
     fn release(&mut self, key: TaskKey, how: Release);
-    /// Removes every task that waits, for a pool that ends.
-    fn bury_waiting(&mut self) -> Vec<Task<T>>;
+    /// Every task that waits, by number, for a pool that ends.
+    fn waiting_keys(&self) -> Vec<TaskKey>;
     /// Tasks whose pause is over join the queue.
     fn wake(&mut self, now: Instant);
     /// When the next pause is over.
@@ -111,6 +212,8 @@ pub(crate) trait Store<T> {
     fn waiting(&self) -> usize;
     /// How many of them must run alone.
     fn waiting_alone(&self) -> usize;
+    /// How many pause.
+    fn pausing(&self) -> usize;
     /// How many tasks are in the table.
     fn len(&self) -> usize;
 }
@@ -151,7 +254,10 @@ enum Place {
     /// With a worker.
     Held,
     /// Waiting for its time.
-    Paused,
+    Paused {
+        /// It then joins the line of those that must run alone.
+        alone: bool,
+    },
     /// In the ordinary line.
     Queue,
 }
@@ -174,10 +280,25 @@ impl<T> MemoryStore<T> {
         }
     }
 
-    /// How many tasks pause.
+    /// A task of the table, to look at.
     #[cfg(test)]
-    pub(crate) fn pausing(&self) -> usize {
-        self.pausing
+    pub(crate) fn peek(&self, key: TaskKey) -> Option<&Task<T>> {
+        let entry =
+            self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation)?;
+        entry.task.as_ref()
+    }
+
+    /// How many clocks of tasks run.
+    #[cfg(test)]
+    pub(crate) fn clocks_running(&self) -> usize {
+        let extras = self.entries.iter().filter_map(|entry| entry.task.as_ref()?.extra.as_ref());
+        extras.map(|extra| extra.clocks.running()).sum()
+    }
+
+    /// How many keys stand in lines.
+    #[cfg(test)]
+    pub(crate) fn lines_len(&self) -> usize {
+        self.queue.keys.len() + self.alone.keys.len() + self.paused.len()
     }
 
     fn entry(&mut self, key: TaskKey) -> Option<&mut Entry<T>> {
@@ -190,10 +311,14 @@ impl<T> MemoryStore<T> {
         match place {
             Place::Alone => self.alone.forget(|key| is_at(entries, key, Place::Alone)),
             Place::Held => {}
-            Place::Paused => {
+            Place::Paused { .. } => {
                 self.pausing = self.pausing.saturating_sub(1);
+                if self.pausing == 0 {
+                    // Nobody is to be woken for what is gone.
+                    self.paused.clear();
+                }
                 if self.paused.len() > 2 * self.pausing + STALE_KEPT {
-                    self.paused.retain(|Reverse((_, key))| is_at(entries, *key, Place::Paused));
+                    self.paused.retain(|Reverse((_, key))| is_paused(entries, *key));
                 }
             }
             Place::Queue => self.queue.forget(|key| is_at(entries, key, Place::Queue)),
@@ -213,11 +338,10 @@ impl Line {
         self.keys.push_front(key);
         self.live += 1;
     }
+}
 
-    fn clear(&mut self) {
-        self.keys.clear();
-        self.live = 0;
-    }
+fn is_paused<T>(entries: &[Entry<T>], key: TaskKey) -> bool {
+    [true, false].into_iter().any(|alone| is_at(entries, key, Place::Paused { alone }))
 }
 
 fn is_at<T>(entries: &[Entry<T>], key: TaskKey, place: Place) -> bool {
@@ -240,6 +364,10 @@ impl<T> Store<T> for MemoryStore<T> {
             deliveries: 0,
             sent_at: None,
             frame_end: 0,
+            holder: (0, 0),
+            started: false,
+            watched: false,
+            extra: None,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry { generation: 0, place: Place::Held, task: None });
@@ -292,15 +420,18 @@ impl<T> Store<T> for MemoryStore<T> {
         self.entry(key)?.task.as_mut()
     }
 
-    fn finish(&mut self, key: TaskKey) -> Option<Task<T>> {
+    #[inline]
+    fn finish(&mut self, key: TaskKey) -> Option<Finished<T>> {
         let entry = self.entry(key)?;
-        let task = entry.task.take()?;
+        let Task { ticket, number, body, attempts, sent_at, watched, extra, .. } = entry.task.take()?;
         let place = std::mem::replace(&mut entry.place, Place::Held);
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);
         self.len -= 1;
-        self.forget(place);
-        Some(task)
+        if place != Place::Held {
+            self.forget(place);
+        }
+        Some(Finished { ticket, number, body, attempts, sent_at, watched, extra })
     }
 
     fn release(&mut self, key: TaskKey, how: Release) {
@@ -313,8 +444,8 @@ impl<T> Store<T> for MemoryStore<T> {
                 entry.place = Place::Queue;
                 self.queue.push_front(key);
             }
-            Release::Later(at) => {
-                entry.place = Place::Paused;
+            Release::Later(at) | Release::AloneLater(at) => {
+                entry.place = Place::Paused { alone: matches!(how, Release::AloneLater(_)) };
                 self.paused.push(Reverse((at, key)));
                 self.pausing += 1;
             }
@@ -325,19 +456,17 @@ impl<T> Store<T> for MemoryStore<T> {
         }
     }
 
-    fn bury_waiting(&mut self) -> Vec<Task<T>> {
-        self.paused.clear();
-        self.pausing = 0;
-        self.alone.clear();
-        self.queue.clear();
-        let waiting: Vec<TaskKey> = (0u32..)
+    fn waiting_keys(&self) -> Vec<TaskKey> {
+        let mut waiting: Vec<(u64, TaskKey)> = (0u32..)
             .zip(&self.entries)
-            .filter(|(_, entry)| entry.place != Place::Held && entry.task.is_some())
-            .map(|(index, entry)| TaskKey { index, generation: entry.generation })
+            .filter(|(_, entry)| entry.place != Place::Held)
+            .filter_map(|(index, entry)| {
+                let key = TaskKey { index, generation: entry.generation };
+                Some((entry.task.as_ref()?.number, key))
+            })
             .collect();
-        let mut buried: Vec<Task<T>> = waiting.into_iter().filter_map(|key| self.finish(key)).collect();
-        buried.sort_by_key(|task| task.number);
-        buried
+        waiting.sort_unstable();
+        waiting.into_iter().map(|(_, key)| key).collect()
     }
 
     fn wake(&mut self, now: Instant) {
@@ -348,17 +477,20 @@ impl<T> Store<T> for MemoryStore<T> {
             }
             self.paused.pop();
             if let Some(entry) = self.entry(key)
-                && entry.place == Place::Paused
+                && let Place::Paused { alone } = entry.place
                 && entry.task.is_some()
             {
-                entry.place = Place::Queue;
-                woken.push(key);
+                entry.place = if alone { Place::Alone } else { Place::Queue };
+                woken.push((key, alone));
             }
         }
         self.pausing -= woken.len();
+        if self.pausing == 0 {
+            self.paused.clear();
+        }
         // The one whose pause was over first stands first.
-        for key in woken.into_iter().rev() {
-            self.queue.push_front(key);
+        for (key, alone) in woken.into_iter().rev() {
+            if alone { &mut self.alone } else { &mut self.queue }.push_front(key);
         }
     }
 
@@ -372,6 +504,10 @@ impl<T> Store<T> for MemoryStore<T> {
 
     fn waiting_alone(&self) -> usize {
         self.alone.live
+    }
+
+    fn pausing(&self) -> usize {
+        self.pausing
     }
 
     fn len(&self) -> usize {

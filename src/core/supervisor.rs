@@ -1,21 +1,29 @@
 //! The decisions: facts in, actions out. Methods are of four kinds: `handle_*` take facts, plain verbs are the user's
 //! commands, `take_*` and `next_*` give what is to be done, the rest are getters. Time never goes backwards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{Capabilities, ParentHello, VERSION};
+use stokehold_protocol::{Capabilities, Capability, ParentHello, VERSION};
 
-use super::action::{Action, Ticket};
+use super::action::{Action, DeadLetter, Event, Ticket};
 use super::restart::Life as PastLife;
 use super::slot::{Due, Life, Rung, Slot};
-use super::store::{MemoryStore, NewTask, Store, Task, TaskKey};
-use super::{Cause, Death, Outbox, Outcome, TaskError, TaskErrorKind};
+use super::store::{Finished, MemoryStore, NewTask, Store, Task, TaskKey};
+use super::timers::Timers;
+use super::{Cause, Death, Limit, Outbox, Outcome, Recycle, Remains, TaskError, TaskErrorKind, WorkerState};
 
 mod ending;
 mod hand_out;
 mod judge;
+mod limits;
 mod messages;
+mod random;
+mod staff;
+mod streams;
+
+use random::Random;
 
 /// A task may be handed out in vain so many times more than it has lives: enough for workers that die before they begin it,
 /// and an end for a message that kills them while it is read.
@@ -30,12 +38,20 @@ const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// What a pool is made with.
 #[derive(Clone, Debug)]
 pub(crate) struct SupervisorConfig {
-    /// How many workers.
+    /// How many workers, at least.
     pub(crate) workers: usize,
+    /// How many workers, at most.
+    pub(crate) workers_max: usize,
+    /// A worker above the minimum ends when it had nothing to do for so long.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// When a worker is replaced by a fresh one.
+    pub(crate) recycle: Recycle,
     /// The program, for people.
     pub(crate) program: Arc<str>,
     /// The parent's process id.
     pub(crate) parent_pid: u32,
+    /// The name of this run: what makes a task's key one of its kind.
+    pub(crate) run: Arc<str>,
     /// The largest frame to accept.
     pub(crate) max_frame: u32,
     /// A fixed window, if the user wants one.
@@ -44,6 +60,24 @@ pub(crate) struct SupervisorConfig {
     pub(crate) hello_timeout: Duration,
     /// From HELLO to READY.
     pub(crate) ready_timeout: Duration,
+    /// A worker with tasks that answers PING gives a sign of life so often.
+    pub(crate) heartbeat: Option<Duration>,
+    /// A worker that has begun a frame goes on writing it within that time.
+    pub(crate) frame_timeout: Duration,
+    /// How long the results of a stream may fill its buffer with nobody taking any.
+    pub(crate) stream_timeout: Duration,
+    /// From CANCEL to SIGTERM.
+    pub(crate) cancel_grace: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub(crate) terminate_grace: Duration,
+    /// Workers are asked to say STARTED.
+    pub(crate) reports_starts: bool,
+    /// Every hand-out is told.
+    pub(crate) task_events: bool,
+    /// Tasks that could not be done are kept.
+    pub(crate) keeps_dead_letters: bool,
+    /// What makes this pool's random pauses other than those of others.
+    pub(crate) seed: u64,
 }
 
 /// The core of a pool.
@@ -52,6 +86,7 @@ pub(crate) struct Supervisor<T> {
     config: SupervisorConfig,
     pub(super) slots: Vec<Slot>,
     pub(super) store: MemoryStore<T>,
+    pub(super) timers: Timers,
     actions: Vec<Action<T>>,
     phase: Phase,
     /// Slots whose outbox got bytes since the last look.
@@ -62,6 +97,33 @@ pub(crate) struct Supervisor<T> {
     deadly_in_a_row: u32,
     /// Some worker was ready, ever.
     ever_ready: bool,
+    /// When the memory of busy workers is looked at again, if some are.
+    next_sample: Option<Instant>,
+    /// How many processes each worker number had, and how many tasks those finished whose slot was given to another number.
+    records: BTreeMap<usize, Record>,
+    random: Random,
+    #[cfg(test)]
+    pub(super) flaw: Option<super::Flaw>,
+}
+
+/// What is remembered of a worker number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    processes: u64,
+    finished: u64,
+}
+
+/// How the worker of one slot ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    /// Its number.
+    pub(crate) worker: usize,
+    /// Its last process.
+    pub(crate) pid: u32,
+    /// The hardest means that was needed to end it.
+    pub(crate) rung: Rung,
+    /// How many tasks it finished in all its lives.
+    pub(crate) finished: u64,
 }
 
 /// Where the pool is in its life.
@@ -78,21 +140,26 @@ enum Phase {
 
 impl<T: Ticket> Supervisor<T> {
     /// A pool none of whose workers has been started; the first actions ask for them.
-    pub(crate) fn new(config: SupervisorConfig) -> Self {
+    pub(crate) fn new(config: SupervisorConfig, now: Instant) -> Self {
         let mut supervisor = Self {
             slots: Vec::new(),
             store: MemoryStore::new(),
+            timers: Timers::default(),
             actions: Vec::new(),
             phase: Phase::Serving,
             dirty: Vec::new(),
             turn: 0,
             deadly_in_a_row: 0,
             ever_ready: false,
+            next_sample: None,
+            records: BTreeMap::new(),
+            random: Random::new(config.seed),
+            #[cfg(test)]
+            flaw: None,
             config,
         };
-        for slot in 0..supervisor.config.workers {
-            supervisor.slots.push(Slot::new(supervisor.hello(0), supervisor.config.window));
-            supervisor.spawn(slot);
+        for _ in 0..supervisor.config.workers {
+            supervisor.engage(now);
         }
         supervisor
     }
@@ -100,9 +167,19 @@ impl<T: Ticket> Supervisor<T> {
     // Commands of the user.
 
     /// Accepts a task.
-    pub(crate) fn submit(&mut self, task: NewTask<T>) -> Option<TaskKey> {
+    pub(crate) fn submit(&mut self, task: NewTask<T>, now: Instant) -> Option<TaskKey> {
         match &self.phase {
-            Phase::Serving => Some(self.store.push(task)),
+            Phase::Serving => {
+                let limit = task.policy.total_limit();
+                let key = self.store.push(task);
+                if let Some(limit) = limit
+                    && let Some(task) = self.store.get_mut(key)
+                {
+                    let clocks = &mut task.extra().clocks;
+                    self.timers.set(key, clocks, Limit::Total, Some(later(now, limit)));
+                }
+                Some(key)
+            }
             Phase::Draining(_) | Phase::Stopping => {
                 self.complete(task.ticket, task.body.len(), Err(Box::new(closed(task.number))));
                 None
@@ -115,17 +192,6 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    /// Cancels a task that no worker holds. One that a worker holds goes on.
-    pub(crate) fn cancel(&mut self, key: TaskKey) {
-        if !self.store.is_waiting(key) {
-            return;
-        }
-        if let Some(task) = self.store.finish(key) {
-            let error = cancelled(&task);
-            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-        }
-    }
-
     // Facts.
 
     /// A worker's process exists.
@@ -133,14 +199,25 @@ impl<T: Ticket> Supervisor<T> {
         let (hello, hello_timeout) = (self.hello(pid), self.config.hello_timeout);
         let (window, killing) =
             (self.config.window, matches!(self.phase, Phase::Stopping | Phase::Broken(_)));
+        let random = &mut self.random;
+        let rotation = self.config.recycle.rotation(now, || random.below(1_001));
         let Some(place) = self.slots.get_mut(slot) else { return };
-        place.begin_life(hello, window);
+        place.begin_life(hello, window, now);
         place.history.started();
         place.life = Life::Running;
         place.pid = pid;
+        place.rotation = rotation;
         place.deadline = Some((later(now, hello_timeout), Due::Hello));
+        let worker = place.number;
+        let record = self.records.entry(worker).or_default();
+        let restarts = record.processes;
+        record.processes += 1;
+        self.actions.push(Action::Notice(Event::WorkerStarted { worker, pid, restarts }));
+        self.look_at_memory_soon(now);
         if killing {
             self.end_by_force(slot, Cause::Stopped);
+        } else {
+            self.let_go(slot, now);
         }
     }
 
@@ -154,14 +231,26 @@ impl<T: Ticket> Supervisor<T> {
         message: &str,
         now: Instant,
     ) {
+        let Some(place) = self.slots.get(slot) else { return };
         let death = Death {
-            worker: slot,
+            worker: place.number,
             pid: None,
             program: Arc::clone(&self.config.program),
             cause: Cause::Spawn { kind, message: message.into() },
             status: None,
             was_ready: false,
             stderr_tail: "".into(),
+            state: WorkerState::Starting,
+            in_state: Duration::ZERO,
+            lifetime: Duration::ZERO,
+            answered: 0,
+            unanswered: 0,
+            task: None,
+            attempt: None,
+            rung: Rung::Asked,
+            out_of_memory: None,
+            peak_memory: None,
+            cpu: None,
         };
         let death = Arc::new(death);
         self.announce(slot, &death);
@@ -182,33 +271,51 @@ impl<T: Ticket> Supervisor<T> {
         self.handle_last_words(slot, Due::ExitInput, now);
     }
 
-    /// A worker is reaped, and everything it had written has been handed in. Of what was written to it, the last `unread`
-    /// bytes never reached it.
-    pub(crate) fn handle_exit(
-        &mut self,
-        slot: usize,
-        status: Option<std::process::ExitStatus>,
-        unread: u64,
-        stderr_tail: &str,
-        now: Instant,
-    ) {
+    /// Bytes of a worker were read. Whether they end inside a frame.
+    #[inline]
+    pub(crate) fn handle_read(&mut self, slot: usize, inside_frame: bool, now: Instant) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.heard = now;
+            place.pinged = false;
+            place.inside_frame = inside_frame.then_some(now);
+        }
+    }
+
+    /// A worker is reaped, and everything it had written has been handed in.
+    pub(crate) fn handle_exit(&mut self, slot: usize, remains: Remains, stderr_tail: &str, now: Instant) {
+        let Some(place) = self.slots.get(slot) else { return };
+        let (state, in_state) = place.at_the_end(now);
+        let found = self.examine(slot, remains.unread);
         let Some(place) = self.slots.get_mut(slot) else { return };
+        let blamed = found.culprit().and_then(|key| self.store.get_mut(key));
         let death = Arc::new(Death {
-            worker: slot,
+            worker: place.number,
             pid: Some(place.pid),
             program: Arc::clone(&self.config.program),
             cause: place.fault.take().unwrap_or(Cause::Exited),
-            status,
+            status: remains.status,
             was_ready: place.was_ready,
             stderr_tail: stderr_tail.into(),
+            state,
+            in_state,
+            lifetime: now.saturating_duration_since(place.born),
+            answered: place.finished,
+            unanswered: u32::try_from(found.open.len()).unwrap_or(u32::MAX),
+            task: blamed.as_ref().map(|task| task.number),
+            attempt: blamed.map(|task| task.attempts),
+            rung: place.rung,
+            out_of_memory: remains.out_of_memory,
+            peak_memory: place.peak_memory,
+            cpu: remains.cpu,
         });
         let life = match (place.was_ready, place.finished) {
+            _ if found.is_for_a_task() => PastLife::Spoiled,
             (false, _) => PastLife::NeverReady,
             (true, 0) => PastLife::Fruitless,
             (true, _) => PastLife::Fruitful,
         };
         self.announce(slot, &death);
-        self.judge_tasks(slot, unread, &death);
+        self.judge_tasks(found, &death, now);
         self.judge_slot(slot, death, life, now);
     }
 
@@ -216,29 +323,41 @@ impl<T: Ticket> Supervisor<T> {
     pub(crate) fn handle_time(&mut self, now: Instant) {
         self.store.wake(now);
         self.drain(now);
+        while let Some((key, limit)) = self.timers.take_passed(now) {
+            self.overran(key, limit, now);
+        }
         for slot in 0..self.slots.len() {
             let due = self.slots.get(slot).and_then(|place| place.deadline);
             if let Some((_, due)) = due.filter(|(at, _)| *at <= now) {
                 self.handle_due(slot, due, now);
             }
+            self.look_after(slot, now);
         }
+        self.shrink(now);
+        self.sample(now);
     }
 
     /// Answers have been read as far as they go: learn from them, and hand out what waits.
     pub(crate) fn dispatch(&mut self, now: Instant) {
-        for place in &mut self.slots {
+        for slot in 0..self.slots.len() {
+            let Some(place) = self.slots.get_mut(slot) else { break };
             if place.fresh_answers > 0 {
                 self.deadly_in_a_row = 0;
                 let count = std::mem::take(&mut place.fresh_answers);
                 let (open, limit) = (place.session.open_count(), place.session.window());
                 place.window.answered(count, open, limit, now);
+                if open == 0 {
+                    place.since = now;
+                }
+                self.after_answers(slot, now);
             }
         }
         if self.store.waiting() > 0 {
             self.hand_out(now);
+            self.grow(now);
         }
         if matches!(self.phase, Phase::Draining(_)) {
-            self.end_idle();
+            self.end_idle(now);
         }
     }
 
@@ -260,8 +379,10 @@ impl<T: Ticket> Supervisor<T> {
             Phase::Draining(deadline) if !self.is_over() => Some(deadline),
             _ => None,
         };
-        let slots = self.slots.iter().filter_map(|slot| slot.deadline.map(|(at, _)| at));
-        slots.chain(self.store.next_wake()).chain(drain).min()
+        let slots = self.slots.iter().filter_map(|place| self.next_of(place));
+        let others =
+            [self.store.next_wake(), self.timers.next(), self.sample_due(), self.next_shrink(), drain];
+        slots.chain(others.into_iter().flatten()).min()
     }
 
     /// Bytes for a worker.
@@ -278,12 +399,12 @@ impl<T: Ticket> Supervisor<T> {
 
     /// Whether no worker has a process, and none will get one.
     pub(crate) fn is_over(&self) -> bool {
-        self.slots.iter().all(|slot| slot.life == Life::Retired)
+        !matches!(self.phase, Phase::Serving) && self.slots.iter().all(|slot| slot.life == Life::Retired)
     }
 
     /// Whether some worker takes tasks with nothing to do.
     pub(crate) fn has_idle_worker(&self) -> bool {
-        self.slots.iter().any(|slot| slot.credit() > 0 && slot.session.open_count() == 0)
+        self.slots.iter().any(|slot| slot.credit() > 0 && !slot.is_busy())
     }
 
     /// Why the pool broke, if it did.
@@ -294,19 +415,35 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    /// The worker's process id, how it was ended, and how many tasks it finished in all its lives.
-    pub(crate) fn summary(&self, slot: usize) -> Option<(u32, Rung, u64)> {
-        self.slots.get(slot).map(|slot| (slot.pid, slot.rung, slot.finished_ever + slot.finished))
+    /// How the last worker of a slot ended; `None` for a slot that never had one.
+    pub(crate) fn summary(&self, slot: usize) -> Option<Summary> {
+        let place = self.slots.get(slot)?;
+        let elsewhere = self.records.get(&place.number).map_or(0, |record| record.finished);
+        Some(Summary {
+            worker: place.number,
+            pid: place.pid,
+            rung: place.rung,
+            finished: place.finished_ever + place.finished + elsewhere,
+        })
+    }
+
+    /// How many slots there are. More may come; none ever goes.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
     // Inside.
 
     fn hello(&self, pid: u32) -> ParentHello {
+        let capabilities = match self.config.reports_starts {
+            true => Capabilities::NONE.with(Capability::Started),
+            false => Capabilities::NONE,
+        };
         ParentHello {
             version: VERSION,
             pid: u64::from(pid),
             parent: u64::from(self.config.parent_pid),
-            capabilities: Capabilities::NONE,
+            capabilities,
             max_frame: self.config.max_frame,
         }
     }
@@ -315,8 +452,14 @@ impl<T: Ticket> Supervisor<T> {
         if let Some(place) = self.slots.get_mut(slot) {
             place.life = Life::Spawning;
             place.deadline = None;
-            self.actions.push(Action::Spawn { slot });
+            self.actions.push(Action::Spawn { slot, worker: place.number });
         }
+    }
+
+    /// When something of a slot is due.
+    fn next_of(&self, place: &Slot) -> Option<Instant> {
+        let deadline = place.deadline.map(|(at, _)| at);
+        [deadline, self.next_look(place)].into_iter().flatten().min()
     }
 
     /// Not a fault yet: an exit closes the pipes first. It becomes one if the grace passes.
@@ -330,9 +473,9 @@ impl<T: Ticket> Supervisor<T> {
 
     fn handle_due(&mut self, slot: usize, due: Due, now: Instant) {
         let (hello, ready) = (self.config.hello_timeout, self.config.ready_timeout);
-        if let Some(place) = self.slots.get_mut(slot) {
-            place.deadline = None;
-        }
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        place.deadline = None;
+        let stopping = place.stopping.as_ref().map_or(Cause::Stopped, |(_, cause)| cause.clone());
         match due {
             Due::Hello => self.end_by_force(slot, Cause::HelloTimeout(hello)),
             Due::Ready => self.end_by_force(slot, Cause::ReadyTimeout(ready)),
@@ -341,12 +484,62 @@ impl<T: Ticket> Supervisor<T> {
             Due::ExitOutput => self.end_by_force(slot, Cause::ClosedOutput),
             Due::Kill => self.end_by_force(slot, Cause::Stopped),
             Due::Respawn => self.spawn(slot),
-            Due::Terminate => self.terminate(slot, now),
+            Due::Stop => self.terminate(slot, stopping, now),
+            Due::Terminate => self.terminate(slot, Cause::Stopped, now),
         }
     }
 
     fn complete(&mut self, ticket: T, bytes: usize, outcome: Outcome) {
         self.actions.push(Action::Complete { ticket, outcome, bytes });
+    }
+
+    /// Takes a task out of the table for good.
+    #[inline]
+    fn take_out(&mut self, key: TaskKey) -> Option<Finished<T>> {
+        let mut task = self.store.finish(key)?;
+        #[cfg(test)]
+        if self.has_flaw(super::Flaw::KeepsTimers) {
+            return Some(task);
+        }
+        if let Some(extra) = &mut task.extra {
+            self.timers.clear(key, &mut extra.clocks);
+        }
+        Some(task)
+    }
+
+    /// The end of a task that has no answer.
+    fn end(&mut self, key: TaskKey, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
+        let Some(task) = self.take_out(key) else { return };
+        let mut error = TaskError::new(kind, task.number, "");
+        error.attempt = task.attempts;
+        error.attempts = task.extra.map_or_else(Vec::new, |extra| extra.attempts);
+        dress(&mut error);
+        let bytes = task.body.len();
+        #[cfg(test)]
+        let drops = self.has_flaw(super::Flaw::DropsDeadLetters);
+        #[cfg(not(test))]
+        let drops = false;
+        if self.config.keeps_dead_letters && !drops && is_for_dead_letters(&error) {
+            let error = Arc::new(error.clone());
+            let event = Event::DeadLettered { task: task.number, error: Arc::clone(&error) };
+            self.actions.push(Action::Bury(Box::new(DeadLetter {
+                task: task.number,
+                body: task.body,
+                error,
+            })));
+            self.actions.push(Action::Notice(event));
+        }
+        self.complete(task.ticket, bytes, Err(Box::new(error)));
+    }
+}
+
+/// Whether a task that ended so is kept: its attempts were spent, or it may have been done and must not be done again. A
+/// failure that a worker reports as final is an answer.
+fn is_for_dead_letters(error: &TaskError) -> bool {
+    match error.kind {
+        TaskErrorKind::Dead | TaskErrorKind::Lost | TaskErrorKind::TimedOut { .. } => true,
+        TaskErrorKind::Failed => error.attempts.len() > 1,
+        _ => false,
     }
 }
 
@@ -358,13 +551,6 @@ fn is_delivered_enough<T>(task: &Task<T>) -> bool {
 /// `now + after`, for durations that a user may have given.
 fn later(now: Instant, after: Duration) -> Instant {
     now.checked_add(after).unwrap_or(now + FAR)
-}
-
-fn cancelled<T>(task: &Task<T>) -> TaskError {
-    let kind = TaskErrorKind::Cancelled { may_have_run: task.attempts > 0 };
-    let mut error = TaskError::new(kind, task.number, "");
-    error.attempt = task.attempts;
-    error
 }
 
 fn closed(number: u64) -> TaskError {

@@ -48,7 +48,7 @@ impl Shared {
         self.urgent.store(false, Ordering::SeqCst);
         while !self.is_background_unwanted() {
             let turned = self.turn_once(BACKGROUND, |engine| {
-                while !self.is_background_unwanted() && !engine.has_wakes() {
+                while !self.is_background_unwanted() && !self.has_errands(engine) {
                     engine.turn(self, None);
                 }
             });

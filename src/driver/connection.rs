@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::ExitStatus;
 
 use stokehold_protocol::Splitter;
 
 use super::stderr::StderrTail;
-use crate::core::Outbox;
+use crate::core::{CpuTime, Outbox, Remains};
 use crate::sys::{self, ChildIo, Interest, Poll, Process};
 
 /// How a pool's workers are started.
@@ -22,18 +21,20 @@ pub(crate) struct Launch {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) dedicated_pipes: bool,
+    /// How firmly they are held.
+    pub(crate) containment: sys::Containment,
 }
 
 impl Launch {
-    /// The command for one slot.
-    pub(super) fn command(&self, slot: usize) -> sys::SpawnCommand {
+    /// The command for the worker of that number.
+    pub(super) fn command(&self, worker: usize) -> sys::SpawnCommand {
         let (io, transport) = match self.dedicated_pipes {
             true => (ChildIo::Fds, "fd:3,4"),
             false => (ChildIo::Stdio, "stdio"),
         };
         let mut env = self.env.clone();
         env.push(("STOKEHOLD_IO".into(), transport.into()));
-        env.push(("STOKEHOLD_WORKER".into(), slot.to_string().into()));
+        env.push(("STOKEHOLD_WORKER".into(), worker.to_string().into()));
         sys::SpawnCommand {
             program: self.program.clone(),
             arg0: self.arg0.clone(),
@@ -41,6 +42,7 @@ impl Launch {
             env,
             cwd: self.cwd.clone(),
             io,
+            containment: self.containment,
         }
     }
 }
@@ -79,6 +81,8 @@ pub(super) struct Connection {
     pub(super) process: Process,
     input: Option<OwnedFd>,
     output: Option<OwnedFd>,
+    /// The output is not watched, because what came of it is not wanted yet.
+    paused: bool,
     stderr: Option<OwnedFd>,
     pub(super) splitter: Splitter,
     pub(super) stderr_tail: StderrTail,
@@ -128,6 +132,7 @@ impl Connection {
             process,
             input: Some(to_child),
             output: Some(from_child),
+            paused: false,
             stderr: Some(stderr),
             splitter: Splitter::new(),
             stderr_tail: StderrTail::default(),
@@ -191,6 +196,29 @@ impl Connection {
         self.stderr.as_ref().map_or(ReadOutcome::End, |stderr| read(stderr, scratch))
     }
 
+    /// Whether the output is to be left alone.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// The output is left alone for a while. It is not watched at all then: an end of it is always reported, and would wake the
+    /// engine again and again.
+    pub(super) fn pause_output(&mut self, poll: &Poll) {
+        if let Some(output) = &self.output {
+            self.paused = true;
+            let _ = poll.remove(output.as_fd());
+        }
+    }
+
+    /// The output is read again. Fails when the system has no memory for it.
+    pub(super) fn resume_output(&mut self, poll: &Poll) -> std::io::Result<()> {
+        if let (true, Some(output)) = (self.paused, &self.output) {
+            poll.add(output.as_fd(), token(self.slot, self.incarnation, Part::Output), Interest::Read)?;
+        }
+        self.paused = false;
+        Ok(())
+    }
+
     /// No more output is read.
     pub(super) fn close_output(&mut self, poll: &Poll) {
         close(&mut self.output, poll);
@@ -202,15 +230,24 @@ impl Connection {
     }
 
     /// How many bytes written to the worker it has not read.
-    pub(super) fn unread_input(&self) -> u64 {
+    fn unread_input(&self) -> u64 {
         self.input.as_ref().map_or(self.unread_when_closed, |input| sys::unread(input.as_fd()))
     }
 
-    /// The worker is gone: its status, and all its descriptors closed. Drain the pipes before.
-    pub(super) fn reap(&mut self, poll: &Poll) -> Option<ExitStatus> {
+    /// The worker is gone: what the system tells of it. Drain the pipes after, and then close them.
+    pub(super) fn reap(&mut self, poll: &Poll) -> Remains {
         // An error here means that the descriptor is not watched: what was wanted.
         let _ = poll.remove(self.process.pidfd());
-        self.process.reap()
+        let sys::Ended { status, user, system } = self.process.reap();
+        let cpu = user.zip(system).map(|(user, system)| CpuTime { user, system });
+        let out_of_memory = self.process.was_oom_killed();
+        Remains { status, cpu, out_of_memory, unread: self.unread_input() }
+    }
+
+    /// How much memory its process has now, and had at the most, in bytes.
+    pub(super) fn memory(&self) -> Option<(u64, u64)> {
+        let sys::Memory { resident, peak } = self.process.memory()?;
+        Some((resident, peak))
     }
 
     /// Closes the pipes.

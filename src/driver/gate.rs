@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Cell, Lane, Ticket, remember};
-use crate::core::{Death, NewTask, Policy};
+use crossbeam_channel::{Receiver, bounded};
+
+use super::letters::Letters;
+use super::{Handle, Items, Lane, Ticket, remember};
+use crate::core::{DeadLetter, Death, NewTask, Policy};
 use crate::sys;
 
 /// How much may be in a pool at a time.
@@ -20,6 +23,8 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
     /// Bytes of results that nobody has taken.
     pub(crate) parked_bytes: usize,
+    /// Dead letters that nobody has taken, if any are kept.
+    pub(crate) dead_letters: Option<usize>,
 }
 
 /// Why a task is not let in.
@@ -29,6 +34,8 @@ pub(crate) enum Refusal {
     Broken(Arc<Death>),
     /// The pool is being shut down.
     Closed,
+    /// So many dead letters wait to be taken that no task is let in, which might become another.
+    DeadLettersFull,
     /// So many tasks, or bytes of them, are unanswered that no more fit.
     Full,
     /// So many bytes of results wait to be taken that no more fit.
@@ -49,10 +56,12 @@ pub(crate) enum Admission {
 /// A message to the engine.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// Cancel that task if no worker holds it.
-    Cancel(Arc<Cell>),
+    /// Cancel that task, also if a worker does it.
+    Cancel(Handle),
     /// End everything now.
     Kill,
+    /// Have so many workers from now on.
+    Resize(usize),
     /// Finish what was accepted until then, and end.
     Shutdown(Instant),
     /// The spawner's answer.
@@ -62,12 +71,15 @@ pub(crate) enum Mail {
         /// The process, or why there is none.
         result: Result<sys::Spawned, sys::SpawnError>,
     },
+    /// A stream that was full has room again.
+    StreamRoom(Arc<Items>),
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Gate {
     bounds: Bounds,
+    letters: Option<Letters>,
     state: Mutex<State>,
     has_mail: AtomicBool,
     parked_bytes: AtomicUsize,
@@ -90,12 +102,15 @@ struct State {
     large_waiting: usize,
     refusal: Option<Refusal>,
     ready: bool,
+    /// How a worker ended before any was ready.
+    early_death: Option<Arc<Death>>,
 }
 
 impl Gate {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
+            letters: bounds.dead_letters.map(Letters::new),
             state: Mutex::default(),
             has_mail: AtomicBool::new(false),
             parked_bytes: AtomicUsize::new(0),
@@ -221,6 +236,19 @@ impl Gate {
         self.lock().refusal.clone()
     }
 
+    /// A worker died. As long as none was ready, it says why.
+    pub(super) fn note_death(&self, death: &Arc<Death>) {
+        let mut state = self.lock();
+        if !state.ready {
+            state.early_death = Some(Arc::clone(death));
+        }
+    }
+
+    /// How the last worker ended before any was ready.
+    pub(super) fn early_death(&self) -> Option<Arc<Death>> {
+        self.lock().early_death.clone()
+    }
+
     /// Some worker can take tasks. Gives whom to wake when no lock is held.
     #[must_use]
     pub(super) fn set_ready(&self) -> Vec<Waker> {
@@ -253,9 +281,31 @@ impl Gate {
         self.parked_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Keeps a task that could not be done.
+    pub(super) fn bury(&self, letter: DeadLetter) {
+        if let Some(letters) = &self.letters {
+            letters.bury(letter);
+        }
+    }
+
+    /// Where dead letters come out; one that ends at once if none are kept.
+    pub(super) fn dead_letters(&self) -> Receiver<DeadLetter> {
+        self.letters.as_ref().map_or_else(|| bounded(0).1, Letters::receiver)
+    }
+
+    /// No more letters will come.
+    pub(super) fn close_letters(&self) {
+        if let Some(letters) = &self.letters {
+            letters.close();
+        }
+    }
+
     fn check(&self, state: &State, bytes: usize, admission: Admission) -> Result<(), Refusal> {
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
+        }
+        if self.letters.as_ref().is_some_and(Letters::is_full) {
+            return Err(Refusal::DeadLettersFull);
         }
         let mut fits = state.unanswered < self.bounds.tasks
             && (state.unanswered_bytes.saturating_add(bytes) <= self.bounds.bytes || state.unanswered == 0)
@@ -274,5 +324,40 @@ impl Gate {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{TaskError, TaskErrorKind};
+    use crate::driver::Cell;
+
+    fn submit(gate: &Gate) -> Result<(u64, usize), Refusal> {
+        gate.submit(&mut vec![0; 8], Policy::default(), Admission::Ordinary, |number| {
+            Ticket::to_handle(number, Handle::Task(Arc::new(Cell::new())))
+        })
+    }
+
+    #[test]
+    fn dead_letters_that_nobody_takes_let_no_task_in() {
+        let gate = Gate::new(Bounds { tasks: 2, bytes: 100, parked_bytes: 100, dead_letters: Some(1) });
+        assert!(submit(&gate).is_ok());
+        let error = Arc::new(TaskError::new(TaskErrorKind::Dead, 1, ""));
+        gate.bury(DeadLetter { task: 1, body: Vec::new(), error });
+        assert!(matches!(submit(&gate), Err(Refusal::DeadLettersFull)));
+        assert!(matches!(gate.reserve(), Err(Refusal::DeadLettersFull)));
+        assert!(
+            gate.has_room(8, Admission::Ordinary, None),
+            "who waits for room is to be told, not to wait on"
+        );
+        assert_eq!(gate.dead_letters().try_recv().map(|letter| letter.task), Ok(1));
+        assert!(submit(&gate).is_ok());
+    }
+
+    #[test]
+    fn a_pool_without_dead_letters_has_a_receiver_that_ends_at_once() {
+        let gate = Gate::new(Bounds { tasks: 2, bytes: 100, parked_bytes: 100, dead_letters: None });
+        assert_eq!(gate.dead_letters().iter().count(), 0);
     }
 }

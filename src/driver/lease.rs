@@ -115,8 +115,8 @@ impl Shared {
         self.pass_on();
     }
 
-    /// Does something with the engine if the lease is free, and then wakes whom it says, with the lease given back: a waker is
-    /// user's code, which may do anything, a wait in this pool or its drop included.
+    /// Does something with the engine if the lease is free, and then wakes whom it says and tells what happened, with the lease
+    /// given back: wakers and observers are user's code, which may do anything, a wait in this pool or its drop included.
     pub(super) fn turn_once<R>(&self, who: u8, turn: impl FnOnce(&mut Engine) -> R) -> Option<R> {
         let mut lease = self.try_lease()?;
         let engine = lease.as_mut()?;
@@ -127,7 +127,13 @@ impl Shared {
         drop(held);
         drop(lease);
         wakes.into_iter().for_each(Waker::wake);
+        self.observer.pass_on();
         Some(result)
+    }
+
+    /// Whether the lease must be given back soon, because somebody is to be woken or told.
+    pub(super) fn has_errands(&self, engine: &Engine) -> bool {
+        engine.has_wakes() || self.observer.has_news()
     }
 
     /// The lease, if it is free and the pool is not being dismantled.
@@ -207,7 +213,7 @@ impl Shared {
         result
     }
 
-    /// Turns the engine until `ready` or the deadline; `None` if it must stop before, to wake somebody or to end.
+    /// Turns the engine until `ready` or the deadline; `None` if it must stop before, to wake or tell somebody, or to end.
     fn drive(
         self: &Arc<Self>,
         engine: &mut Engine,
@@ -223,7 +229,7 @@ impl Shared {
             if ready(waker) {
                 return Some(true);
             }
-            if engine.has_wakes() || self.stop.load(Ordering::SeqCst) {
+            if self.has_errands(engine) || self.stop.load(Ordering::SeqCst) {
                 return None;
             }
             let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -4,12 +4,16 @@
 mod background;
 mod caller;
 mod cell;
+mod clock;
 mod connection;
 mod engine;
 mod gate;
+mod items;
 mod lane;
 mod lease;
+mod letters;
 mod listener;
+mod observer;
 mod shared;
 mod stderr;
 
@@ -17,6 +21,7 @@ pub(crate) use cell::{Cell, Place};
 pub(crate) use connection::Launch;
 pub(crate) use engine::{Ended, Engine};
 pub(crate) use gate::{Admission, Bounds, Mail, Refusal};
+pub(crate) use items::{Arrivals, Arrived, ItemBounds, Items};
 pub(crate) use lane::Lane;
 pub(crate) use lease::ComesAbout;
 pub(crate) use shared::Shared;
@@ -24,7 +29,7 @@ pub(crate) use shared::Shared;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::core::{self, TaskError, TaskErrorKind};
+use crate::core::{self, ItemFate, TaskError, TaskErrorKind};
 
 /// Where a task's outcome goes: what the core keeps for it. One that is dropped without an outcome answers as closed, so that
 /// nobody waits for ever, whatever happens to the engine.
@@ -37,15 +42,34 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 enum Target {
     /// The handle of one task.
-    Cell(Arc<Cell>),
+    Handle(Handle),
     /// A channel through the workers, with its place in the order of input.
     Lane(Arc<Lane>, u64),
 }
 
+/// What one task's handle and the engine share.
+#[derive(Clone, Debug)]
+pub(crate) enum Handle {
+    /// Of a task with one result.
+    Task(Arc<Cell>),
+    /// Of a task with a stream of them.
+    Stream(Arc<Items>),
+}
+
+impl Handle {
+    /// Where the outcome goes.
+    pub(super) fn cell(&self) -> &Cell {
+        match self {
+            Self::Task(cell) => cell,
+            Self::Stream(items) => &items.cell,
+        }
+    }
+}
+
 impl Ticket {
     /// For the handle of one task.
-    pub(crate) fn to_cell(number: u64, cell: Arc<Cell>) -> Self {
-        Self { number, target: Some(Target::Cell(cell)) }
+    pub(crate) fn to_handle(number: u64, handle: Handle) -> Self {
+        Self { number, target: Some(Target::Handle(handle)) }
     }
 
     /// For a place in a channel.
@@ -53,9 +77,9 @@ impl Ticket {
         Self { number, target: Some(Target::Lane(lane, index)) }
     }
 
-    fn cell(&self) -> Option<&Arc<Cell>> {
+    fn handle(&self) -> Option<&Handle> {
         match &self.target {
-            Some(Target::Cell(cell)) => Some(cell),
+            Some(Target::Handle(handle)) => Some(handle),
             Some(Target::Lane(..)) | None => None,
         }
     }
@@ -64,10 +88,10 @@ impl Ticket {
     /// is not held: a waker is user's code.
     fn complete(mut self, outcome: core::Outcome, gate: &gate::Gate) -> Option<Waker> {
         match self.target.take() {
-            Some(Target::Cell(cell)) => {
+            Some(Target::Handle(handle)) => {
                 let bytes = outcome.as_ref().map_or(0, |answered| answered.data.len());
                 gate.park(bytes);
-                let (heard, waker) = cell.complete(outcome);
+                let (heard, waker) = handle.cell().complete(outcome);
                 if !heard {
                     gate.unpark(bytes);
                 }
@@ -81,16 +105,29 @@ impl Ticket {
 
 impl core::Ticket for Ticket {
     fn delivered(&self, worker: usize, pid: u32, attempt: u32) {
-        if let Some(cell) = self.cell() {
-            cell.place(Place::Running { worker, pid, attempt });
+        if let Some(handle) = self.handle() {
+            handle.cell().place(Place::Running { worker, pid, attempt });
         }
     }
 
     fn is_wanted(&self) -> bool {
         match &self.target {
-            Some(Target::Cell(cell)) => cell.is_wanted(),
+            Some(Target::Handle(handle)) => handle.cell().is_wanted(),
             Some(Target::Lane(lane, _)) => lane.is_wanted(),
             None => false,
+        }
+    }
+
+    fn item(&self, attempt: u32, data: &[u8]) -> ItemFate {
+        match self.handle() {
+            Some(Handle::Stream(items)) => items.put(attempt, data),
+            Some(Handle::Task(_)) | None => ItemFate::Unwanted,
+        }
+    }
+
+    fn restarted(&self, attempt: u32) {
+        if let Some(Handle::Stream(items)) = self.handle() {
+            items.restart(attempt);
         }
     }
 }
@@ -99,8 +136,8 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let closed = || Err(Box::new(TaskError::new(TaskErrorKind::Closed, self.number, "the pool ended")));
         match self.target.take() {
-            Some(Target::Cell(cell)) => {
-                if let (_, Some(waker)) = cell.complete(closed()) {
+            Some(Target::Handle(handle)) => {
+                if let (_, Some(waker)) = handle.cell().complete(closed()) {
                     waker.wake();
                 }
             }

@@ -7,12 +7,15 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
+use tracing::Level;
 
+use super::clock::Clock;
 use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
 use super::lease::NOBODY;
 use super::listener::Listener;
-use super::{ComesAbout, Ended, Engine, Lane, Ticket, remember};
-use crate::core::{Event, Policy};
+use super::observer::Observer;
+use super::{Arrivals, ComesAbout, Ended, Engine, Lane, Ticket, remember};
+use crate::core::{Death, DeadLetter, Event, Policy};
 use crate::sys;
 
 /// What the handles of a pool and its threads share.
@@ -43,6 +46,9 @@ pub(crate) struct Shared {
     pub(super) over: AtomicBool,
     pub(super) over_wakers: Mutex<Vec<Waker>>,
     pub(super) listener: Listener,
+    pub(super) observer: Observer,
+    pub(super) clock: Clock,
+    arrivals: Arc<Arrivals>,
 }
 
 impl Shared {
@@ -72,6 +78,9 @@ impl Shared {
             over: AtomicBool::new(false),
             over_wakers: Mutex::default(),
             listener: Listener::default(),
+            observer: Observer::default(),
+            clock: Clock::default(),
+            arrivals: Arc::default(),
         });
         if records_events {
             shared.listener.record();
@@ -156,6 +165,11 @@ impl Shared {
         self.block_until(Some(deadline), ComesAbout::InTurns, |waker| self.gate.has_started(waker))
     }
 
+    /// How the last worker ended before any was ready.
+    pub(crate) fn early_death(&self) -> Option<Arc<Death>> {
+        self.gate.early_death()
+    }
+
     /// Whether no task will ever be let in again.
     pub(crate) fn is_closed(&self) -> bool {
         self.gate.is_closed()
@@ -195,9 +209,11 @@ impl Shared {
         self.drive_in_background();
     }
 
-    /// Blocks until every worker is gone; false if the deadline passes first.
+    /// Blocks until every worker is gone; false if the deadline passes first. The deadline moves by the time that is lost (see
+    /// [`Clock`]), as those of the engine do.
     pub(crate) fn wait_until_over(self: &Arc<Self>, deadline: Instant) -> bool {
-        self.block_until(Some(deadline), ComesAbout::InTurns, |waker| {
+        let inside = self.clock.inside(deadline);
+        let is_over = |waker: Option<&Waker>| {
             if self.over.load(Ordering::SeqCst) {
                 return true;
             }
@@ -205,7 +221,16 @@ impl Shared {
                 remember(&mut lock(&self.over_wakers), waker);
             }
             self.over.load(Ordering::SeqCst)
-        })
+        };
+        loop {
+            let outside = self.clock.outside(inside);
+            if self.block_until(Some(outside), ComesAbout::InTurns, is_over) {
+                return true;
+            }
+            if self.clock.outside(inside) == outside {
+                return false;
+            }
+        }
     }
 
     /// Ends the background thread, takes the engine out, and gives how its workers ended. Every descriptor is closed after it.
@@ -224,6 +249,8 @@ impl Shared {
         // Whatever it still holds is answered as closed by being dropped.
         drop(engine);
         self.listener.close();
+        self.gate.close_letters();
+        self.observer.close();
         endings
     }
 
@@ -233,14 +260,31 @@ impl Shared {
         self.listener.listen()
     }
 
+    /// Where tasks that could not be done lie; one that ends at once if none are kept.
+    pub(crate) fn dead_letters(&self) -> Receiver<DeadLetter> {
+        self.gate.dead_letters()
+    }
+
+    /// Who is to be woken for results of streams is gathered there.
+    pub(crate) fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
+    }
+
+    /// Tells whoever listens. Runs no user's code.
+    pub(super) fn tell(&self, event: Event) {
+        self.observer.note(&event);
+        self.listener.tell(event);
+    }
+
+    /// Whether anybody wants the lines that workers write to stderr.
+    pub(super) fn wants_stderr(&self) -> bool {
+        self.listener.is_there() || Observer::wants(Level::INFO)
+    }
+
     pub(super) fn set_over(&self) {
         if !self.over.swap(true, Ordering::SeqCst) {
             std::mem::take(&mut *lock(&self.over_wakers)).into_iter().for_each(Waker::wake);
         }
-    }
-
-    pub(super) fn listener(&self) -> &Listener {
-        &self.listener
     }
 }
 

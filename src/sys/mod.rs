@@ -21,8 +21,14 @@
 //! - Each child leads a process group of its own, so that what it started can be ended with it, and so that Ctrl-C at a
 //!   terminal reaches the parent only, which then ends its children in order.
 //! - When the parent dies, by SIGKILL too, each direct child dies at once, also one that never heard of us; what they
-//!   started themselves dies with them where the platform has a way (here the guardian).
-//!   A process that left its group (`setsid`) is out of reach of both.
+//!   started themselves dies with them where the platform has a way (here the guardian, which is replaced when it was killed).
+//! - What left its group (`setsid`, a daemon) is reached by the firmer levels of [`Containment`], each of which holds in three
+//!   cases: the worker ends, it is killed, this process is killed. A level is given as asked, or it is an error
+//!   ([`check_containment`], and the spawn itself): never silently less.
+//! - No child of the host is ever killed or reaped. What a level makes in the system (marks, groups, directories) is
+//!   named so that it cannot be mistaken for somebody else's, and is gone after the end, at the latest when the next
+//!   process of ours comes by.
+//! - The default level costs nothing at a start.
 //!
 //! **Identity and ending** ([`Process`], [`Signal`])
 //!
@@ -33,11 +39,18 @@
 //! - It works beside a host that reaps or ignores children itself; the exit status is then unknown, and nothing else is lost.
 //! - A handle that is dropped ends its process. No zombie and no descriptor is left.
 //!
+//! **Using** ([`Memory`], [`Ended`])
+//!
+//! - The memory of a living process can be asked for at any time, and is its own, not what it inherited from the parent.
+//! - Its computing time comes with its end.
+//! - Whether it was killed for want of memory: yes, no, or not known. Never a guess that is called knowledge.
+//!
 //! **Waiting** ([`Poll`], [`Waker`])
 //!
 //! - Level-triggered readiness of pipes and process handles in one wait, with a timeout finer than a millisecond
 //!   where the system has one; one system call a wait; nothing is called while nothing happens.
 //! - Any thread can end a wait from outside at the price of one write.
+//! - One alarm ends a wait at a set time, so that what is due later need not be told to every wait before.
 //!
 //! **Moving bytes** ([`read()`], [`write()`])
 //!
@@ -46,7 +59,8 @@
 
 mod linux;
 
+pub use linux::Containment;
 pub(crate) use linux::{
-    ChildIo, Interest, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError, Spawned, Spawner,
-    Waker, check_support, current_pid, read, unread, write,
+    ChildIo, Ended, Interest, Memory, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError,
+    Spawned, Spawner, Waker, check_containment, check_support, current_pid, read, unread, write,
 };

@@ -3,6 +3,14 @@
 
 // `cfg(test)` tells clippy that the functions in these modules that are no tests themselves belong to tests too.
 
+/// Tasks that are cancelled: in the queue, in a worker, behind others, too late.
+#[cfg(test)]
+mod cancel;
+
+/// Who is left when a worker, a pool or a parent ends, at each level of containment.
+#[cfg(test)]
+mod containment;
+
 /// Workers that die or break the protocol while they have work: what becomes of the work.
 #[cfg(test)]
 mod death;
@@ -10,6 +18,26 @@ mod death;
 /// The end of a pool, and of its parent: nothing is left.
 #[cfg(test)]
 mod end;
+
+/// Tasks with many results.
+#[cfg(test)]
+mod items;
+
+/// What could not be done, and is kept.
+#[cfg(test)]
+mod letters;
+
+/// Times that pass: of an attempt, of a task, of a worker.
+#[cfg(test)]
+mod limits;
+
+/// What a pool tells: events, death certificates, traces.
+#[cfg(test)]
+mod news;
+
+/// How many workers there are, and which.
+#[cfg(test)]
+mod staff;
 
 /// How a pool starts, and why not.
 #[cfg(test)]
@@ -34,3 +62,7 @@ mod wakers;
 /// The stage of a test: its arena, its pool's commands, its requests.
 #[cfg(test)]
 mod stage;
+
+/// The stage of tests about what workers do besides answering.
+#[cfg(test)]
+mod performer;

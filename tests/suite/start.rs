@@ -230,7 +230,7 @@ fn the_start_timeout_ends_the_wait_and_the_workers() {
     within(PATIENCE, || {
         let arena = Arena::new();
         let error = two(command(&arena, child!("unready"))).start_timeout(SHORT).start().unwrap_err();
-        assert!(matches!(error, StartError::Timeout(limit) if limit == SHORT), "{error:?}");
+        assert!(matches!(error, StartError::Timeout { limit, .. } if limit == SHORT), "{error:?}");
         assert!(arena.survivors().is_empty(), "the pool is gone, its workers are not");
     });
 }

@@ -86,7 +86,10 @@ impl Drop for Arena {
 }
 
 /// The arena's directory, as a process inside it sees it.
-fn here() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// Outside an arena.
+pub fn directory() -> io::Result<PathBuf> {
     std::env::var_os(MARK).map(PathBuf::from).ok_or_else(|| io::Error::other("not started by a test"))
 }
 
@@ -95,7 +98,7 @@ fn here() -> io::Result<PathBuf> {
 /// # Errors
 /// Outside an arena, or when the file cannot be written.
 pub fn note(line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).open(here()?.join("effects"))?;
+    let mut file = OpenOptions::new().create(true).append(true).open(directory()?.join("effects"))?;
     file.write_all(format!("{line}\n").as_bytes())
 }
 
@@ -104,7 +107,7 @@ pub fn note(line: &str) -> io::Result<()> {
 /// # Errors
 /// Outside an arena, or when it cannot be written to.
 pub fn first_time(name: &str) -> io::Result<bool> {
-    match OpenOptions::new().write(true).create_new(true).open(here()?.join(name)) {
+    match OpenOptions::new().write(true).create_new(true).open(directory()?.join(name)) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
@@ -116,7 +119,7 @@ pub fn first_time(name: &str) -> io::Result<bool> {
 /// # Errors
 /// Outside an arena, or after 30 s, which is longer than any test.
 pub fn wait_for_file(name: &str) -> io::Result<()> {
-    let path = here()?.join(name);
+    let path = directory()?.join(name);
     if eventually(Duration::from_secs(30), || path.exists()) {
         return Ok(());
     }

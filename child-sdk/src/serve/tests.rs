@@ -1,16 +1,23 @@
 //! Whole sessions in memory: prepared bytes in, all answers out. What needs a process is in the crate's `tests/`.
 
-use std::cell::{Cell, RefCell};
-use std::io::{self, Read, Write};
-use std::rc::Rc;
-use std::time::Duration;
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use stokehold_protocol::limits::MAX_FRAME_DEFAULT;
-use stokehold_protocol::{Message, Recipient, Request, wire};
+use stokehold_protocol::{
+    Capabilities, Capability, Failure as WireFailure, FrameEvent, LogLine, Message, Meta, ParentHello,
+    Progress, Recipient, Request, wire,
+};
 
 use super::*;
-use crate::{Ctx, Data, Failure, Init, Worker};
+use crate::intake::Source;
+use crate::probe::NoProbe;
+use crate::{Ctx, Data, Failure, Init, Level, Worker};
+
+mod talk; // what a handler says and is told while it runs, STARTED, CANCEL, PING, crash points
 
 /// Gives its bytes in the chunks it is told, then the end.
 struct Script {
@@ -43,14 +50,20 @@ impl Read for Script {
     }
 }
 
+impl Source for Script {
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
 /// Keeps what was written, one entry a write, where a handler can look too.
 #[derive(Clone, Default)]
-struct Tape(Rc<RefCell<Vec<Vec<u8>>>>);
+struct Tape(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Tape {
     fn frames(&self) -> Vec<Answer> {
         let mut splitter = Splitter::new();
-        splitter.feed(&self.0.borrow().concat());
+        splitter.feed(&self.0.lock().unwrap().concat());
         let mut answers = Vec::new();
         while let Some(FrameEvent::Frame { id, body }) = splitter.next_frame().unwrap() {
             let message = Message::decode(body).unwrap();
@@ -63,7 +76,7 @@ impl Tape {
 
 impl Write for Tape {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().push(bytes.to_vec());
+        self.0.lock().unwrap().push(bytes.to_vec());
         Ok(bytes.len())
     }
 
@@ -108,10 +121,31 @@ fn run<S>(worker: Worker<'_, S>, input: Script) -> (Vec<Answer>, Result<(), Stop
     (tape.frames(), ended)
 }
 
-fn run_to<S>(worker: Worker<'_, S>, input: impl Read, output: impl Write) -> Result<(), Stop> {
+fn run_to<S>(
+    worker: Worker<'_, S>,
+    input: impl Source + 'static,
+    output: impl Write + Send + 'static,
+) -> Result<(), Stop> {
+    run_probed(worker, input, output, NoProbe)
+}
+
+fn run_probed<S>(
+    worker: Worker<'_, S>,
+    input: impl Source + 'static,
+    output: impl Write + Send + 'static,
+    probe: impl Probe,
+) -> Result<(), Stop> {
     let (hello, mut entries, init) = worker.into_parts();
-    let plan = Plan { hello, pid: 42, entries: &mut entries, worker: Some(3) };
-    serve(input, output, plan, move || init(&mut Init { worker: Some(3), run: None }), || {})
+    let plan = Plan {
+        hello,
+        pid: 42,
+        entries: &mut entries,
+        worker: Some(3),
+        run: None,
+        line: Arc::new(Line::new(Box::new(input), Box::new(output), None)),
+        probe: Arc::new(probe),
+    };
+    serve(plan, init, || {})
 }
 
 /// A worker that squares, fails, panics, adds up, and echoes.
@@ -173,6 +207,8 @@ fn a_session_greets_answers_in_order_and_says_bye() {
 fn hello_says_what_the_worker_is() {
     let (answers, _) = run(worker().window(7), Script::whole(Vec::new()));
     let hello = ChildHello::decode(&answers[0].data).unwrap();
+    let capabilities: Vec<&str> = hello.capabilities.iter().map(Capability::name).collect();
+    assert_eq!(capabilities, ["cancel", "meta", "ping", "started"]);
     assert_eq!((hello.version, hello.window, hello.serial, hello.ready), (1, 7, true, false));
     assert_eq!(hello.methods, ["square", "fail", "panic", "add", "about", "DO"]);
     assert!(hello.sdk.starts_with("rust/"));
@@ -400,7 +436,7 @@ impl Read for Supply {
             if self.begun.elapsed() > Duration::from_secs(60) {
                 return Err(io::Error::new(ErrorKind::TimedOut, "answers are never held back"));
             }
-            let writes = self.tape.0.borrow();
+            let writes = self.tape.0.lock().unwrap();
             let announced =
                 writes[self.seen..].iter().any(|write| write.windows(6).any(|six| six == b"CREDIT"));
             self.seen = writes.len();
@@ -427,6 +463,12 @@ impl Read for Supply {
     }
 }
 
+impl Source for Supply {
+    fn is_ready(&self) -> bool {
+        false
+    }
+}
+
 /// Serves a [`Supply`] with such a window; gives every write as (request, data) of its frames.
 fn coalesced(window: u32, left: Option<u32>) -> Vec<Vec<(String, Vec<u8>)>> {
     let tape = Tape::default();
@@ -440,8 +482,8 @@ fn coalesced(window: u32, left: Option<u32>) -> Vec<Vec<(String, Vec<u8>)>> {
         })
         .window(window);
     run_to(worker, supply, tape.clone()).unwrap();
-    let writes = tape.0.take();
-    let frames = |write: Vec<u8>| Tape(Rc::new(RefCell::new(vec![write]))).frames();
+    let writes = std::mem::take(&mut *tape.0.lock().unwrap());
+    let frames = |write: Vec<u8>| Tape(Arc::new(Mutex::new(vec![write]))).frames();
     let named = |answer: Answer| (answer.request, answer.data);
     writes.into_iter().map(|write| frames(write).into_iter().map(named).collect()).collect()
 }

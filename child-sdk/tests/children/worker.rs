@@ -2,13 +2,14 @@
 //! own. Not an example to follow.
 
 #![expect(unsafe_code, reason = "calls C's printf, to show that it cannot reach the protocol")]
-#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 use std::error::Error;
 use std::io::Read;
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
-use stokehold_child::{Ctx, Data, Init, Permanent, Request, Worker};
+use stokehold_child::{Ctx, Data, Failure, Init, Level, Permanent, Point, Probe, Request, Worker};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -32,6 +33,16 @@ const INTERRUPT: Request<(), String> = Request::new("interrupt");
 const THREADS: Request<(), Vec<(String, String)>> = Request::new("threads");
 /// Never returns.
 const HANG: Request<(), ()> = Request::new("hang");
+/// Sends the numbers below that one by one; the answer is how many.
+const STREAM: Request<u64, u64> = Request::new("stream");
+/// Sends an item and two reports and a line for the log, then hangs.
+const TALK_AND_HANG: Request<(), ()> = Request::new("talk_and_hang");
+/// Computes until it is cancelled, and says how often it asked.
+const SPIN: Request<(), u64> = Request::new("spin");
+/// Sleeps for so many milliseconds without asking anything.
+const SLEEP: Request<u64, u64> = Request::new("sleep");
+/// The task as the handler knows it: id, attempt, key, and the milliseconds it has.
+const ABOUT: Request<(), (u32, u32, Option<String>, Option<u64>)> = Request::new("about");
 /// Adds up.
 const ADD: Request<u64, u64> = Request::new("add");
 
@@ -40,6 +51,7 @@ fn main() -> ExitCode {
         Some("twice") => {
             let _ = stokehold_child::serve(|n: u64, _: &mut Ctx| Ok::<_, Box<dyn Error + Send + Sync>>(n));
         }
+        Some("probed") => return worker().serve_probed(Told),
         Some("late") => {
             // Another thread runs when serving begins.
             let (_keep, wait) = std::sync::mpsc::channel::<()>();
@@ -49,6 +61,18 @@ fn main() -> ExitCode {
         _ => {}
     }
     worker().serve()
+}
+
+/// Tells stderr of every point, and dies at the one that the second argument names.
+struct Told;
+
+impl Probe for Told {
+    fn reach(&self, point: Point, task: u64) {
+        eprintln!("{point:?} {task}");
+        if std::env::args().nth(2) == Some(format!("{point:?}")) {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    }
 }
 
 fn worker() -> Worker<'static, u64> {
@@ -97,6 +121,38 @@ fn worker() -> Worker<'static, u64> {
                 std::thread::park();
             }
         })
+        .on(STREAM, |_, count, ctx| -> Outcome<u64> {
+            for number in 0..count {
+                ctx.item(&number)?;
+            }
+            Ok(count)
+        })
+        .on(TALK_AND_HANG, |_, (), ctx| -> Outcome<()> {
+            // The second of each comes too soon after the first to be sent at once.
+            ctx.item("one")?;
+            ctx.item("two")?;
+            ctx.progress(1, Some(2), None);
+            ctx.progress(2, Some(2), Some("hanging"));
+            ctx.log(Level::Info, "now it hangs");
+            loop {
+                std::thread::park();
+            }
+        })
+        .on(SPIN, |_, (), ctx| -> Outcome<u64> {
+            let mut asked = 1;
+            while !ctx.is_cancelled() {
+                asked += 1;
+            }
+            if asked % 2 == 0 { Ok(asked) } else { Err(Failure::cancelled().into()) }
+        })
+        .on(SLEEP, |_, ms, _| -> Outcome<u64> {
+            std::thread::sleep(Duration::from_millis(ms));
+            Ok(ms)
+        })
+        .on(ABOUT, |_, (), ctx| -> Outcome<(u32, u32, Option<String>, Option<u64>)> {
+            let left = ctx.time_left().map(|left| u64::try_from(left.as_millis())).transpose()?;
+            Ok((ctx.task_id(), ctx.attempt(), ctx.key().map(str::to_owned), left))
+        })
         .on(ADD, |sum: &mut u64, n, _| -> Outcome<u64> {
             *sum += n;
             Ok(*sum)
@@ -110,6 +166,13 @@ fn init(init: &mut Init) -> Outcome<u64> {
     }
     match std::env::args().nth(1).as_deref() {
         Some("fail") => Err("no model".into()),
+        Some("slow-start") => {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(300) {
+                init.progress("loading");
+            }
+            Ok(0)
+        }
         Some("fail-for-good") => Err(Permanent::new("no licence").into()),
         _ => Ok(0),
     }

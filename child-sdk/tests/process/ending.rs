@@ -1,6 +1,9 @@
 //! How a worker ends, and what it says with its status.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+
+use stokehold_child::Point;
 
 use crate::support::{Worker, frame, test_worker};
 
@@ -173,6 +176,39 @@ fn without_any_variable_a_pipe_is_enough() {
     let mut worker = Worker::ready(command);
     assert_eq!(worker.ask("DO", &1).value::<u8>(), 1);
     worker.finish();
+}
+
+#[test]
+fn a_worker_with_a_probe_can_be_let_die_at_every_point() {
+    for point in Point::ALL {
+        let mut command = with_argument("probed");
+        command.arg(format!("{point:?}"));
+        let mut worker = Worker::start(command);
+        // It may be dead before it reads any of this.
+        let _ = worker.try_send_bytes(&frame(1, "stream", &[1]));
+        worker.close_input();
+        let mut whole = Vec::new();
+        while let Ok(Some(answer)) = worker.try_receive() {
+            whole.push(answer.request);
+        }
+        let (status, stderr) = worker.end();
+        assert_eq!(status.signal(), Some(9), "{point:?}: {stderr}");
+        assert_eq!(stderr.lines().next(), Some("Start 1"));
+        assert!(
+            stderr.lines().last().is_some_and(|last| last.starts_with(&format!("{point:?} "))),
+            "{stderr}"
+        );
+        let said = match point {
+            Point::Start | Point::BeforeHello => 0,
+            Point::AfterHello | Point::BeforeReady => 1,
+            Point::AfterReady | Point::BeforeRead | Point::AfterHeader => 2,
+            Point::AfterRead | Point::AfterStarted | Point::MidItem => 2,
+            Point::AfterHandler | Point::MidFinished => 3,
+            Point::AfterFinished | Point::BeforeBye => 4,
+            Point::AfterBye => 5,
+        };
+        assert_eq!(whole, ["HELLO", "READY", "ITEM", "FINISHED", "BYE"][..said], "{point:?}");
+    }
 }
 
 #[test]

@@ -11,10 +11,13 @@ use std::time::{Duration, SystemTime};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stokehold_protocol::{Failure, FrameEvent, Message, Recipient, Splitter};
+use stokehold_protocol::{Failure, FrameError, FrameEvent, Message, Recipient, Splitter};
 
 /// No test needs a tenth of it; what is still running then hangs.
 const WATCHDOG: Duration = Duration::from_secs(30);
+
+/// The example that is no example.
+const TEST_WORKER: &str = "child_sdk_test_worker";
 
 /// A running worker. Dropping it kills and reaps.
 pub(crate) struct Worker {
@@ -51,7 +54,8 @@ pub(crate) fn example(name: &str) -> Command {
     let tests: PathBuf = std::env::current_exe().unwrap();
     let path = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
     let built = modified(&path);
-    let sources = ["src", "src/serve", "examples", "tests/children"].map(|name| package().join(name));
+    let own = if name == TEST_WORKER { "tests/children" } else { "examples" };
+    let sources = ["src", own].map(|name| package().join(name));
     let newest = sources
         .iter()
         .flat_map(|folder| folder.read_dir().unwrap())
@@ -76,7 +80,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 /// A command for the test worker, as a parent would start it.
 pub(crate) fn test_worker() -> Command {
-    let mut command = example("child_sdk_test_worker");
+    let mut command = example(TEST_WORKER);
     command
         .env("STOKEHOLD_IO", "stdio")
         .env("STOKEHOLD_PROTO", "1")
@@ -142,22 +146,34 @@ impl Worker {
         self.input.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
+    /// As [`send_bytes`](Self::send_bytes), to a worker that may be dead.
+    pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.input.as_mut().unwrap().write_all(bytes)
+    }
+
     pub(crate) fn send<T: Serialize>(&mut self, id: u32, request: &str, value: &T) {
         self.send_bytes(&frame(id, request, &rmp_serde::to_vec_named(value).unwrap()));
     }
 
     /// The next frame, or `None` at the end of its output.
     pub(crate) fn receive(&mut self) -> Option<Answer> {
+        self.try_receive().unwrap()
+    }
+
+    /// As [`receive`](Self::receive); an error if the output ends inside a frame or is none.
+    pub(crate) fn try_receive(&mut self) -> Result<Option<Answer>, FrameError> {
         loop {
-            if let Some(event) = self.splitter.next_frame().unwrap() {
-                let FrameEvent::Frame { id, body } = event else { panic!("a giant frame") };
-                let message = Message::decode(body).unwrap();
-                return Some(Answer { id, request: message.request.to_owned(), data: message.data.to_vec() });
+            if let Some(event) = self.splitter.next_frame()? {
+                let FrameEvent::Frame { id, body } = event else { unreachable!("a giant frame") };
+                let (request, data) = Message::decode(body)
+                    .map(|message| (message.request.to_owned(), message.data.to_vec()))
+                    .unwrap();
+                return Ok(Some(Answer { id, request, data }));
             }
             let count = self.output.as_mut().unwrap().read(self.splitter.space()).unwrap();
             if count == 0 {
-                self.splitter.finish().unwrap();
-                return None;
+                self.splitter.finish()?;
+                return Ok(None);
             }
             self.splitter.filled(count);
         }
@@ -176,6 +192,11 @@ impl Worker {
         let answer = self.receive().unwrap();
         assert_eq!(answer.id, 1);
         answer
+    }
+
+    /// Its process id, or that of the wrapper around it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn close_input(&mut self) {

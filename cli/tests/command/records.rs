@@ -155,3 +155,19 @@ fn what_a_worker_writes_to_stderr_cannot_drive_the_terminal() {
         assert!(!finished.stderr.contains('\u{1b}'));
     });
 }
+
+#[test]
+fn a_record_that_takes_too_long_is_stopped_and_tells_which_limit_it_passed() {
+    within(|| {
+        let script = format!("printf '{HELLO_AND_READY}'; exec sleep 1000");
+        let finished =
+            Run::new(["run", "-j", "1", "--attempts", "2", "--timeout", "50ms", "--", "sh", "-c", &script])
+                .feed("zzz\n")
+                .expect_code(1);
+        let error = &records(finished.text())[0]["error"];
+        assert_eq!((&error["code"], &error["attempt"]), (&json!("timeout"), &json!(2)));
+        for part in ["task 1 took longer than 50ms in one attempt", "\ncause: ", "sent it SIGTERM", "\nhint:  raise"] {
+            assert!(finished.stderr.contains(part), "no {part:?} in {}", finished.stderr);
+        }
+    });
+}

@@ -13,6 +13,8 @@ fn wrong_usage_is_exit_code_2() {
             &[&["run", "--nonsense"][..], &echo].concat(),
             &[&["run", "-j", "0"][..], &echo].concat(),
             &[&["run", "--attempts", "0"][..], &echo].concat(),
+            &[&["run", "--timeout", "0s"][..], &echo].concat(),
+            &[&["run", "--timeout", "5"][..], &echo].concat(),
             &[&["run", "--lines", "--jsonl"][..], &echo].concat(),
             &[&["run", "--request", "SHOUT"][..], &echo].concat(),
             &["demo", "--nonsense"],

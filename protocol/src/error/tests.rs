@@ -54,3 +54,13 @@ fn a_printed_line_in_front_of_a_frame_is_quoted_as_text() {
     assert_eq!(quote.to_string(), r#""warning: rare\n""#);
     assert!(!Quote::new(b"a\n\x00\x01\x02").looks_like_text(), "two bytes are a chance");
 }
+
+#[test]
+fn bytes_above_ascii_alone_are_no_text_unless_they_are_utf8() {
+    assert!(!Quote::new(&[0xff; 4]).looks_like_text());
+    assert!(!Quote::new(&[0xf0, 0x9f]).looks_like_text());
+    assert!(Quote::new("žluťoučký".as_bytes()).looks_like_text());
+    assert!(Quote::new("日本語".as_bytes()).looks_like_text());
+    assert!(Quote::new(&"日本語".as_bytes()[..8]).looks_like_text(), "cut in a character");
+    assert!(Quote::new(b"caf\xe9").looks_like_text(), "another encoding");
+}

@@ -226,3 +226,20 @@ fn every_truncation_of_every_payload_is_survived() {
         }
     }
 }
+
+#[test]
+fn what_a_parent_says_besides_the_work_fits_the_smallest_frame_whatever_the_user_said() {
+    let long = "é".repeat(40_000);
+    let die = Die { now: true, grace_ms: Some(u64::MAX), reason: Some(long.clone()) };
+    let meta = Meta {
+        attempt: Some(u32::MAX),
+        deadline_ms: Some(u64::MAX),
+        key: Some(long.clone()),
+        traceparent: Some(long),
+    };
+    let (mut die_bytes, mut meta_bytes) = (Vec::new(), Vec::new());
+    die.encode(&mut die_bytes);
+    meta.encode(&mut meta_bytes);
+    assert!(die_bytes.len().max(meta_bytes.len()) < 10_000, "{} {}", die_bytes.len(), meta_bytes.len());
+    assert_eq!(Die::decode(&die_bytes).unwrap().reason.map(|reason| reason.len()), Some(4_096));
+}

@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 
 use crate::code;
 use crate::error::{ApiMisuse, PeerError};
-use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, MAX_FRAME_DEFAULT, OVERDRAFT_MAX, PING_BYTES_MAX};
-use crate::message::{Message, begin_frame, finish_frame, write_head};
+use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, OVERDRAFT_MAX, PING_BYTES_MAX};
+use crate::message::Message;
 use crate::payload::{ChildHello, Credit, Die, Failure, Meta, ParentHello, VERSION};
-use crate::request::{Capability, IdRule, Kind, Verb};
+use crate::request::{Capabilities, Capability, IdRule, Kind, Verb};
+use crate::session::voice::ChildVoice;
 use crate::{Recipient, check, wire};
 
 /// Characters kept of a code and a message when the whole failure is too large for a frame: with four bytes each they fit the
@@ -26,7 +27,7 @@ const SHORT_CHARS: usize = 4_096;
 pub struct ChildSession {
     ours: ChildHello,
     theirs: Option<ParentHello>,
-    pid: u64,
+    voice: ChildVoice,
     state: State,
     /// HELLO was sent. DIE or the end of input may come before it.
     greeted: bool,
@@ -94,7 +95,7 @@ impl ChildSession {
         Self {
             ours: hello,
             theirs: None,
-            pid: pid.clamp(1, ADDRESS_MAX),
+            voice: ChildVoice::new(pid.clamp(1, ADDRESS_MAX)),
             state: State::Fresh,
             greeted: false,
             readied: false,
@@ -105,9 +106,25 @@ impl ChildSession {
         }
     }
 
+    /// How many unanswered tasks it takes, as HELLO says.
+    pub fn window(&self) -> u32 {
+        self.ours.window
+    }
+
     /// The largest frame the parent takes.
     pub fn peer_max_frame(&self) -> u32 {
-        self.theirs.as_ref().map_or(MAX_FRAME_DEFAULT, |hello| hello.max_frame)
+        self.voice.max_frame
+    }
+
+    /// How this child's frames are addressed, for whoever speaks beside the session. Take it again after the parent's HELLO.
+    pub fn voice(&self) -> ChildVoice {
+        self.voice
+    }
+
+    /// Whether both sides list STARTED, so that it is to be sent before each handler. False before the parent's HELLO.
+    pub fn tells_starts(&self) -> bool {
+        let lists = |capabilities: &Capabilities| capabilities.has(Capability::Started);
+        lists(&self.ours.capabilities) && self.theirs.as_ref().is_some_and(|hello| lists(&hello.capabilities))
     }
 
     /// What the parent said of itself, once it did.
@@ -131,7 +148,7 @@ impl ChildSession {
         if self.greeted || self.state == State::Ended {
             return Err(ApiMisuse::WrongState("HELLO"));
         }
-        self.frame_within(out, 0, Verb::Hello, HELLO_LEN_MAX, |out| self.ours.encode(out))?;
+        self.voice.frame_within(out, 0, Verb::Hello, HELLO_LEN_MAX, |out| self.ours.encode(out))?;
         self.greeted = true;
         self.readied = self.ours.ready;
         if self.state == State::Fresh {
@@ -149,7 +166,7 @@ impl ChildSession {
         if self.state == State::Greeted {
             self.state = State::Serving;
         }
-        self.frame(out, 0, Verb::Ready, wire::write_nil);
+        self.voice.frame(out, 0, Verb::Ready, wire::write_nil);
         Ok(())
     }
 
@@ -163,7 +180,7 @@ impl ChildSession {
         }
         self.ours.serial = serial;
         let credit = Credit { window: None, serial: Some(serial) };
-        self.frame(out, 0, Verb::Credit, |out| credit.encode(out));
+        self.voice.frame(out, 0, Verb::Credit, |out| credit.encode(out));
         Ok(())
     }
 
@@ -193,6 +210,25 @@ impl ChildSession {
         }
     }
 
+    /// Takes what the splitter gives of a frame above our `max_frame`. A task is refused in `out`; anything else is ignored.
+    pub fn handle_too_large(
+        &mut self,
+        id: u32,
+        len: u32,
+        head: &[u8],
+        out: &mut Vec<u8>,
+    ) -> ChildEvent<'static> {
+        self.meta = None;
+        let is_task =
+            Message::decode(head).is_ok_and(|message| matches!(Kind::of(message.request), Kind::User));
+        if id == 0 || !is_task || self.is_finishing() {
+            return ChildEvent::Ignored;
+        }
+        let max = self.ours.max_frame;
+        let message = format!("the task's frame has {len} bytes, this worker takes {max}");
+        self.refuse(id, code::TOO_LARGE, message, out)
+    }
+
     /// The parent closed its end: nothing more will come.
     pub fn handle_eof(&mut self) {
         if self.state != State::Ended {
@@ -209,16 +245,14 @@ impl ChildSession {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), ApiMisuse> {
         self.close(id)?;
-        let start = begin_frame(out, id);
-        write_head(out, Verb::Finished.name(), self.pid, self.parent_address());
-        write(out);
-        let len = finish_frame(out, start);
+        let start = out.len();
+        let len = self.voice.frame(out, id, Verb::Finished, write);
         if len > u64::from(self.peer_max_frame()) {
             out.truncate(start);
             let message =
                 format!("the answer's frame has {len} bytes, the parent takes {}", self.peer_max_frame());
             self.failed = self.failed.saturating_add(1);
-            self.frame(out, id, Verb::Failed, |out| Failure::new(code::TOO_LARGE, message).encode(out));
+            self.voice.frame(out, id, Verb::Failed, |out| Failure::new(code::TOO_LARGE, message).encode(out));
             return Ok(());
         }
         self.done = self.done.saturating_add(1);
@@ -230,7 +264,7 @@ impl ChildSession {
         self.close(id)?;
         self.failed = self.failed.saturating_add(1);
         let max = self.peer_max_frame();
-        if self.frame_within(out, id, Verb::Failed, max, |out| failure.encode(out)).is_err() {
+        if self.voice.frame_within(out, id, Verb::Failed, max, |out| failure.encode(out)).is_err() {
             let short = Failure {
                 code: failure.code.chars().take(SHORT_CHARS).collect(),
                 message: failure.message.chars().take(SHORT_CHARS).collect(),
@@ -239,7 +273,7 @@ impl ChildSession {
                 data: None,
                 ..failure.clone()
             };
-            self.frame(out, id, Verb::Failed, |out| short.encode(out));
+            self.voice.frame(out, id, Verb::Failed, |out| short.encode(out));
         }
         Ok(())
     }
@@ -247,19 +281,34 @@ impl ChildSession {
     /// Appends one of a task's results, one value in `data`.
     pub fn item(&self, id: u32, data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
         self.may_speak("ITEM")?;
-        if !self.open.contains(&id) {
-            return Err(ApiMisuse::NotOpen(id));
-        }
-        self.frame_within(out, id, Verb::Item, self.peer_max_frame(), |out| out.extend_from_slice(data))
+        self.must_be_open(id)?;
+        self.voice.item(id, data, out)
     }
 
     /// Appends PROGRESS for a task, or for the start with id 0; `data` is a number or a map.
     pub fn progress(&self, id: u32, data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
         self.may_speak("PROGRESS")?;
-        if id != 0 && !self.open.contains(&id) {
-            return Err(ApiMisuse::NotOpen(id));
+        if id != 0 {
+            self.must_be_open(id)?;
         }
-        self.frame_within(out, id, Verb::Progress, self.peer_max_frame(), |out| out.extend_from_slice(data))
+        self.voice.progress(id, data, out)
+    }
+
+    /// Appends LOG about a task, or about none with id 0; `data` is a map with `level` and `msg`.
+    pub fn log(&self, id: u32, data: &[u8], out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        self.may_speak("LOG")?;
+        if id != 0 {
+            self.must_be_open(id)?;
+        }
+        self.voice.log(id, data, out)
+    }
+
+    /// Appends STARTED: the handler of that task begins now. Sent if [`tells_starts`](Self::tells_starts).
+    pub fn started(&self, id: u32, out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
+        self.may_speak("STARTED")?;
+        self.must_be_open(id)?;
+        self.voice.started(id, out);
+        Ok(())
     }
 
     /// Appends PONG; nothing before HELLO and after BYE, where no PONG may be.
@@ -267,7 +316,7 @@ impl ChildSession {
         if self.may_speak("PONG").is_err() {
             return;
         }
-        self.frame(out, 0, Verb::Pong, |out| out.extend_from_slice(data));
+        self.voice.pong(data, out);
     }
 
     /// Appends BYE, the last frame. Every begun task must have been answered; what was received and not begun may stay.
@@ -275,7 +324,7 @@ impl ChildSession {
         self.may_speak("BYE")?;
         self.state = State::Ended;
         let (done, failed) = (self.done, self.failed);
-        self.frame(out, 0, Verb::Bye, |out| {
+        self.voice.frame(out, 0, Verb::Bye, |out| {
             wire::write_map_len(out, 2);
             wire::write_str(out, "done");
             wire::write_uint(out, done);
@@ -325,8 +374,12 @@ impl ChildSession {
                     return Err(PeerError::Incompatible { theirs: hello.version, ours: VERSION });
                 }
                 if hello.pid != 0 {
-                    self.pid = hello.pid;
+                    self.voice.pid = hello.pid;
                 }
+                if hello.parent != 0 {
+                    self.voice.parent = Recipient::Process(hello.parent);
+                }
+                self.voice.max_frame = hello.max_frame;
                 self.theirs = Some(hello);
                 ChildEvent::Hello
             }
@@ -350,10 +403,14 @@ impl ChildSession {
         if self.greeted && self.state != State::Ended { Ok(()) } else { Err(ApiMisuse::WrongState(what)) }
     }
 
+    fn must_be_open(&self, id: u32) -> Result<(), ApiMisuse> {
+        if self.open.contains(&id) { Ok(()) } else { Err(ApiMisuse::NotOpen(id)) }
+    }
+
     /// Refuses a frame that opens no task.
     fn refuse<'a>(&self, id: u32, code: &str, message: String, out: &mut Vec<u8>) -> ChildEvent<'a> {
         let failure = Failure { begun: Some(false), ..Failure::new(code, message) };
-        self.frame(out, id, Verb::Failed, |out| failure.encode(out));
+        self.voice.frame(out, id, Verb::Failed, |out| failure.encode(out));
         ChildEvent::Refused
     }
 
@@ -363,39 +420,6 @@ impl ChildSession {
         }
         let place = self.open.iter().position(|open| *open == id).ok_or(ApiMisuse::NotOpen(id))?;
         self.open.remove(place);
-        Ok(())
-    }
-
-    fn parent_address(&self) -> Recipient {
-        match self.theirs.as_ref().map_or(0, |hello| hello.parent) {
-            0 => Recipient::Anyone,
-            parent => Recipient::Process(parent),
-        }
-    }
-
-    fn frame(&self, out: &mut Vec<u8>, id: u32, verb: Verb, data: impl FnOnce(&mut Vec<u8>)) {
-        let start = begin_frame(out, id);
-        write_head(out, verb.name(), self.pid, self.parent_address());
-        data(out);
-        finish_frame(out, start);
-    }
-
-    /// Like [`frame`](Self::frame), but a frame whose `len` would be above `max` is taken back.
-    fn frame_within(
-        &self,
-        out: &mut Vec<u8>,
-        id: u32,
-        verb: Verb,
-        max: u32,
-        data: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), ApiMisuse> {
-        let start = out.len();
-        self.frame(out, id, verb, data);
-        let len = (out.len().saturating_sub(start) as u64).saturating_sub(4);
-        if len > u64::from(max) {
-            out.truncate(start);
-            return Err(ApiMisuse::TooLarge { len, max });
-        }
         Ok(())
     }
 

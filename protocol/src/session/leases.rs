@@ -85,6 +85,11 @@ impl<T> Leases<T> {
         }
     }
 
+    /// The open ids with their tickets, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.slots.iter().flatten().map(|lease| (id_of(lease.serial), &lease.ticket))
+    }
+
     /// Closes an open id.
     pub fn close(&mut self, id: u32) -> Option<T> {
         let slot = self.slot(id)?;

@@ -12,7 +12,9 @@
 mod child;
 mod leases;
 mod parent;
+mod voice;
 
 pub use child::{ChildEvent, ChildSession};
 pub use leases::Leases;
 pub use parent::{Outgoing, ParentEvent, ParentSession};
+pub use voice::ChildVoice;

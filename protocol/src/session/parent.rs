@@ -105,12 +105,16 @@ pub enum ParentEvent<'a, T> {
 }
 
 /// A task's frames: what goes out with a given id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Outgoing<'a> {
     /// Head and data as encoded once by the caller.
     pub body: &'a [u8],
     /// Which attempt this is, from 1. The child is told from the second on.
     pub attempt: u32,
+    /// How long it may run, if that is limited.
+    pub deadline_ms: Option<u64>,
+    /// A name that is the same for all attempts of the task and no other, if the child is to know one.
+    pub key: Option<&'a str>,
 }
 
 impl<T> ParentSession<T> {
@@ -228,16 +232,44 @@ impl<T> ParentSession<T> {
         self.leases.open(ticket)
     }
 
-    /// Appends the frames of the task just begun with `id`: META if the child takes it and this is no first attempt, then
+    /// Appends the frames of the task just begun with `id`: META if the child takes it and there is something to say, then
     /// the task itself.
     #[inline]
     pub fn send(&self, id: u32, outgoing: Outgoing<'_>, out: &mut Vec<u8>) {
-        if outgoing.attempt > 1 && self.theirs.capabilities.has(Capability::Meta) {
-            let meta = Meta { attempt: Some(outgoing.attempt), ..Meta::default() };
+        let Outgoing { attempt, deadline_ms, key, .. } = outgoing;
+        let tells = attempt > 1 || deadline_ms.is_some() || key.is_some();
+        if tells && self.theirs.capabilities.has(Capability::Meta) {
+            let meta =
+                Meta { attempt: Some(attempt), deadline_ms, key: key.map(str::to_owned), ..Meta::default() };
             self.protocol_frame(out, id, Verb::Meta, |out| meta.encode(out));
         }
         out.extend_from_slice(&crate::message::frame_header(id, outgoing.body.len()));
         out.extend_from_slice(outgoing.body);
+    }
+
+    /// Appends CANCEL for an open task, if the child takes it; false if it does not, or the task is not open.
+    pub fn cancel(&self, id: u32, out: &mut Vec<u8>) -> bool {
+        let takes = self.theirs.capabilities.has(Capability::Cancel)
+            && self.state == State::Open
+            && self.leases.get(id).is_some();
+        if takes {
+            self.protocol_frame(out, id, Verb::Cancel, wire::write_nil);
+        }
+        takes
+    }
+
+    /// Appends PING with `data` of at most 64 bytes, if the child answers it; false if it does not.
+    pub fn ping(&self, data: u64, out: &mut Vec<u8>) -> bool {
+        let takes = self.theirs.capabilities.has(Capability::Ping) && self.state == State::Open;
+        if takes {
+            self.protocol_frame(out, 0, Verb::Ping, |out| wire::write_uint(out, data));
+        }
+        takes
+    }
+
+    /// Whether the child says STARTED when it begins a task: both sides listed the capability.
+    pub fn tells_starts(&self) -> bool {
+        self.theirs.capabilities.has(Capability::Started) && self.ours.capabilities.has(Capability::Started)
     }
 
     /// Whether a body of that length is within what the child reads.

@@ -2,6 +2,10 @@
 
 // `cfg(test)` tells clippy that the functions in these modules that are no tests themselves belong to tests too.
 
+/// What the fuzz targets have found, replayed without their engine.
+#[cfg(test)]
+mod corpora;
+
 /// The parent's half against every order of frames from a child that keeps no rules.
 #[cfg(test)]
 mod hostile;

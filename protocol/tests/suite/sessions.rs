@@ -14,7 +14,7 @@ const DEPTH: usize = 9;
 /// Tasks that exist at most, so that the exploration ends.
 const TASKS_MAX: u32 = 3;
 
-/// ITEM, PROGRESS and CANCEL frames at most.
+/// ITEM, PROGRESS, LOG, STARTED and CANCEL frames at most.
 const CHATTER_MAX: u32 = 2;
 
 /// What can happen next, to either side or between them.
@@ -26,6 +26,8 @@ enum Step {
     ChildFails,
     ChildItem,
     ChildProgress,
+    ChildStarts,
+    ChildLogs,
     ChildBye,
     ChildCrashes,
     ParentBegins,
@@ -40,13 +42,15 @@ enum Step {
     ToParentHalf,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 19] = [
     Step::ChildHello,
     Step::ChildReady,
     Step::ChildFinishes,
     Step::ChildFails,
     Step::ChildItem,
     Step::ChildProgress,
+    Step::ChildStarts,
+    Step::ChildLogs,
     Step::ChildBye,
     Step::ChildCrashes,
     Step::ParentBegins,
@@ -169,7 +173,11 @@ impl World {
             | Step::ParentCancels
             | Step::ParentDies
             | Step::ParentCloses => !self.parent_closed && self.parent_acts(step),
-            Step::ChildItem | Step::ChildProgress if self.chatter == CHATTER_MAX => false,
+            Step::ChildItem | Step::ChildProgress | Step::ChildStarts | Step::ChildLogs
+                if self.chatter == CHATTER_MAX =>
+            {
+                false
+            }
             _ => !self.child_gone && self.child_acts(step),
         }
     }
@@ -222,6 +230,16 @@ impl World {
                 self.chatter += 1;
                 self.child.progress(0, b"\x01", out).is_ok()
             }
+            Step::ChildStarts => {
+                let Some(id) = self.working.last() else { return false };
+                self.chatter += 1;
+                self.child.started(*id, out).is_ok()
+            }
+            Step::ChildLogs => {
+                let id = self.working.first().copied().unwrap_or(0);
+                self.chatter += 1;
+                self.child.log(id, b"\x80", out).is_ok()
+            }
             Step::ChildBye => {
                 if !self.working.is_empty() || self.child.bye(out).is_err() {
                     return false;
@@ -262,7 +280,7 @@ impl World {
                 self.open.push(id);
                 let attempt = if matches!(step, Step::ParentBegins) { 1 } else { 2 };
                 let body = body("DO", b"\x2a");
-                self.parent.send(id, Outgoing { body: &body, attempt }, out);
+                self.parent.send(id, Outgoing { body: &body, attempt, ..Outgoing::default() }, out);
             }
             Step::ParentCancels => {
                 let Some(id) = self.open.first().filter(|_| self.chatter < CHATTER_MAX) else { return false };
@@ -351,6 +369,8 @@ impl World {
                 self.open.retain(|open| *open != id);
             }
             ParentEvent::Item { id, .. } => assert!(self.open.contains(&id)),
+            ParentEvent::Started { id } => assert!(self.open.contains(&id)),
+            ParentEvent::Log { id, .. } => assert!(id == 0 || self.open.contains(&id)),
             ParentEvent::Progress { id, .. } => assert_eq!(id, 0),
             ParentEvent::Ready | ParentEvent::Bye => {}
             event => panic!("nobody sent that: {event:?}"),
@@ -471,6 +491,55 @@ fn what_a_child_has_not_answered_at_bye_comes_back() {
         world.check();
     }
     assert_eq!((world.begun, world.answered, world.returned), (1, 0, 1));
+}
+
+#[test]
+fn a_child_speaks_about_open_tasks_only_and_not_before_hello() {
+    let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
+    let mut out = Vec::new();
+    assert!(child.log(0, b"\x80", &mut out).is_err() && child.started(1, &mut out).is_err());
+    child.hello(&mut out).unwrap();
+    out.clear();
+    assert!(child.log(1, b"\x80", &mut out).is_err() && child.started(1, &mut out).is_err());
+    assert!(out.is_empty());
+    child.handle_frame(1, &body("DO", b"\x2a"), &mut out).unwrap();
+    child.started(1, &mut out).unwrap();
+    child.log(1, b"\x80", &mut out).unwrap();
+    child.finished(1, &mut out, wire::write_nil).unwrap();
+    assert!(child.log(1, b"\x80", &mut out).is_err() && child.started(1, &mut out).is_err());
+    child.log(0, b"\x80", &mut out).unwrap();
+    child.bye(&mut out).unwrap();
+    assert!(child.log(0, b"\x80", &mut out).is_err());
+}
+
+#[test]
+fn started_is_said_only_if_both_sides_list_it() {
+    let started = Capabilities::NONE.with(Capability::Started);
+    for (ours, theirs) in [(started, started), (started, Capabilities::NONE), (Capabilities::NONE, started)] {
+        let mut child = ChildSession::new(ChildHello { capabilities: ours, ..ChildHello::default() }, 7);
+        child.hello(&mut Vec::new()).unwrap();
+        assert!(!child.tells_starts(), "the parent has said nothing yet");
+        let mut data = Vec::new();
+        ParentHello { capabilities: theirs, ..parent_hello() }.encode(&mut data);
+        child.handle_frame(0, &body("HELLO", &data), &mut Vec::new()).unwrap();
+        assert_eq!(child.tells_starts(), ours == theirs);
+    }
+}
+
+#[test]
+fn a_task_above_the_childs_limit_is_refused_and_nothing_else_is() {
+    let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
+    child.hello(&mut Vec::new()).unwrap();
+    let (task, verb) = (body("DO", b"\x2a"), body("PING", b"\x2a"));
+    for (id, head, refused) in
+        [(1, &task, true), (0, &task, false), (2, &verb, false), (3, &vec![0xc0], false)]
+    {
+        let mut out = Vec::new();
+        let event = child.handle_too_large(id, 1 << 25, head, &mut out);
+        let expected = if refused { ChildEvent::Refused } else { ChildEvent::Ignored };
+        assert_eq!((event, out.is_empty()), (expected, !refused), "{id}");
+    }
+    assert_eq!(child.open_count(), 0);
 }
 
 /// What the parent says of itself in these tests.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::core::tests::random::Random;
+use crate::core::sim::random::Random;
 
 /// A task of the model: its number and where it is.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +126,9 @@ fn walk(random: &mut Random, steps: usize) {
                     .map(|task| task.number)
                     .collect();
                 expected.sort_unstable();
-                let buried: Vec<u64> = store.bury_waiting().iter().map(|task| task.number).collect();
+                let waiting = store.waiting_keys();
+                let ended = waiting.into_iter().filter_map(|key| store.finish(key));
+                let buried: Vec<u64> = ended.map(|task| task.number).collect();
                 assert_eq!(buried, expected);
                 model
                     .gone

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use stokehold_protocol::{Die, PeerError};
 
-use super::super::action::{Action, Ticket};
+use super::super::action::{Action, Event, Ticket};
 use super::super::slot::{Due, Life, Rung};
 use super::super::store::Store;
 use super::super::{Cause, Death};
-use super::{Phase, Supervisor, broken, closed};
+use super::{Phase, Supervisor, broken, closed, later};
 
-/// How long a worker may take to end after SIGTERM.
-const TERMINATE_GRACE: Duration = Duration::from_millis(500);
+/// How long a worker that is told to end because it is not needed may take to do so.
+const RETIRE_GRACE: Duration = Duration::from_secs(5);
 
 impl<T: Ticket> Supervisor<T> {
     /// Finishes what was accepted, then ends every worker; from `deadline` on by force.
@@ -38,10 +38,8 @@ impl<T: Ticket> Supervisor<T> {
     /// No worker is left, or none can come: every task is answered, and so will be every later one.
     pub(super) fn break_down(&mut self, death: Arc<Death>) {
         self.phase = Phase::Broken(Arc::clone(&death));
-        for task in self.store.bury_waiting() {
-            let error = broken(task.number, &death);
-            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-        }
+        self.actions.push(Action::Notice(Event::Broken(Arc::clone(&death))));
+        self.answer_waiting();
         for slot in 0..self.slots.len() {
             self.end_by_force(slot, Cause::Stopped);
         }
@@ -51,42 +49,31 @@ impl<T: Ticket> Supervisor<T> {
     pub(super) fn drain(&mut self, now: Instant) {
         let Phase::Draining(deadline) = self.phase else { return };
         if deadline > now {
-            return self.end_idle();
+            return self.end_idle(now);
         }
         self.phase = Phase::Stopping;
         self.answer_waiting();
         for slot in 0..self.slots.len() {
-            self.terminate(slot, now);
+            self.terminate(slot, Cause::Stopped, now);
         }
     }
 
     /// How many tasks no worker holds.
     pub(super) fn unheld(&self) -> usize {
-        self.store.len().saturating_sub(self.held())
+        self.store.waiting() + self.store.pausing()
     }
 
     /// While draining: workers with nothing left to do are asked to end.
-    pub(super) fn end_idle(&mut self) {
+    pub(super) fn end_idle(&mut self, now: Instant) {
         let Phase::Draining(deadline) = self.phase else { return };
         if self.unheld() > 0 {
             return;
         }
-        let tasks_left = self.held() > 0;
+        let tasks_left = self.store.len() > 0;
+        let mut idle = Vec::new();
         for (slot, place) in self.slots.iter_mut().enumerate() {
             match place.life {
-                Life::Running if place.session.open_count() == 0 => {
-                    // Nothing may be sent to a child before its HELLO (SPEC S-3): the end of its input says the same.
-                    if place.greeted && !place.deaf {
-                        place.session.die(&Die::default(), place.outbox.append());
-                        self.dirty.push(slot);
-                    }
-                    place.life = Life::Ending;
-                    // One that must exit within a moment anyway does not get more time by this.
-                    if !place.must_exit() || place.deadline.is_none_or(|(at, _)| at > deadline) {
-                        place.deadline = Some((deadline, Due::Terminate));
-                    }
-                    self.actions.push(Action::CloseInput { slot });
-                }
+                Life::Running if !place.is_busy() => idle.push(slot),
                 Life::Vacant if !tasks_left => {
                     place.life = Life::Retired;
                     place.deadline = None;
@@ -94,18 +81,55 @@ impl<T: Ticket> Supervisor<T> {
                 _ => {}
             }
         }
+        for slot in idle {
+            self.ask_to_end(slot, deadline, now);
+        }
+    }
+
+    /// A worker that is to go, and has nothing to do, is asked to.
+    pub(super) fn let_go(&mut self, slot: usize, now: Instant) {
+        let Some(place) = self.slots.get(slot) else { return };
+        if place.retiring.is_some() && place.life == Life::Running && !place.is_busy() {
+            self.ask_to_end(slot, now + RETIRE_GRACE, now);
+        }
+    }
+
+    /// A worker with nothing to do is asked to end, by force from the deadline on.
+    fn ask_to_end(&mut self, slot: usize, deadline: Instant, now: Instant) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        // Nothing may be sent to a child before its HELLO (SPEC S-3): the end of its input says the same.
+        if place.greeted && !place.deaf {
+            place.session.die(&Die::default(), place.outbox.append());
+            self.dirty.push(slot);
+        }
+        place.life = Life::Ending;
+        place.since = now;
+        // One that must exit within a moment anyway does not get more time by this.
+        if !place.must_exit() || place.deadline.is_none_or(|(at, _)| at > deadline) {
+            place.deadline = Some((deadline, Due::Terminate));
+        }
+        self.actions.push(Action::CloseInput { slot });
     }
 
     /// SIGTERM, with a moment until SIGKILL.
-    pub(super) fn terminate(&mut self, slot: usize, now: Instant) {
+    pub(super) fn terminate(&mut self, slot: usize, cause: Cause, now: Instant) {
+        let grace = self.config.terminate_grace;
         let Some(place) = self.slots.get_mut(slot) else { return };
         match place.life {
             Life::Running | Life::Ending if place.rung < Rung::Terminated => {
+                place.was_at.get_or_insert((place.state(), place.since));
                 place.life = Life::Ending;
                 place.deaf = true;
                 place.rung = Rung::Terminated;
-                place.fault.get_or_insert(Cause::Stopped);
-                place.deadline = Some((now + TERMINATE_GRACE, Due::Kill));
+                place.fault.get_or_insert(cause);
+                place.deadline = Some((later(now, grace), Due::Kill));
+                #[cfg(test)]
+                let target = place.stopping.as_ref().map(|(key, _)| *key);
+                #[cfg(test)]
+                if let Some(key) = target.filter(|_| self.has_flaw(crate::core::Flaw::RetriesBeforeReap)) {
+                    self.end_attempt(key);
+                    self.store.release(key, crate::core::store::Release::Again);
+                }
                 self.actions.push(Action::Terminate { slot });
             }
             Life::Vacant => {
@@ -122,6 +146,7 @@ impl<T: Ticket> Supervisor<T> {
         match place.life {
             Life::Running | Life::Ending => {
                 place.fault.get_or_insert(cause);
+                place.was_at.get_or_insert((place.state(), place.since));
                 place.life = Life::Ending;
                 place.deaf = true;
                 place.rung = Rung::Killed;
@@ -145,15 +170,15 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    /// How many tasks workers hold.
-    fn held(&self) -> usize {
-        self.slots.iter().map(|place| place.session.open_count() as usize).sum()
-    }
-
     /// The answer of everything that waits in a pool that is being ended.
     fn answer_waiting(&mut self) {
-        for task in self.store.bury_waiting() {
-            self.complete(task.ticket, task.body.len(), Err(Box::new(closed(task.number))));
+        for key in self.store.waiting_keys() {
+            let Some(task) = self.take_out(key) else { continue };
+            let error = match &self.phase {
+                Phase::Broken(death) => broken(task.number, death),
+                _ => closed(task.number),
+            };
+            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use stokehold_protocol::{Failure, Outgoing, code};
 
-use super::super::TaskKey;
-use super::super::action::Ticket;
+use super::super::action::{Action, Event, Ticket};
 use super::super::store::{Pull, Release, Store};
-use super::{Supervisor, cancelled};
+use super::super::{Limit, TaskErrorKind, TaskKey};
+use super::Supervisor;
 
 /// What became of a task that was taken from the queue for a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,13 +69,23 @@ impl<T: Ticket> Supervisor<T> {
             sent = self.give(slot, Pull::First, 1, now);
         }
         if sent < quota {
-            sent += self.give(slot, Pull::Company, quota - sent, now);
+            #[cfg(test)]
+            let company =
+                if self.has_flaw(crate::core::Flaw::OnceInCompany) { Pull::First } else { Pull::Company };
+            #[cfg(not(test))]
+            let company = Pull::Company;
+            sent += self.give(slot, company, quota - sent, now);
         }
         if sent > 0
             && let Some(place) = self.slots.get_mut(slot)
         {
             place.window.sent(was_idle, now);
+            if was_idle {
+                place.since = now;
+                place.heard = place.heard.max(now);
+            }
             self.dirty.push(slot);
+            self.look_at_memory_soon(now);
         }
     }
 
@@ -105,10 +115,8 @@ impl<T: Ticket> Supervisor<T> {
         let Some(place) = self.slots.get_mut(slot) else { return Handed::Refused };
         let Some(task) = self.store.get_mut(key) else { return Handed::Answered };
         if !task.ticket.is_wanted() {
-            if let Some(task) = self.store.finish(key) {
-                let error = cancelled(&task);
-                self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-            }
+            let may_have_run = task.attempts > 0;
+            self.end(key, TaskErrorKind::Cancelled { may_have_run }, |_| ());
             return Handed::Answered;
         }
         if !place.session.fits(task.body.len()) {
@@ -118,19 +126,47 @@ impl<T: Ticket> Supervisor<T> {
                 "the task's frame has {len} bytes, the worker takes {max}: send a path instead of the bytes, or in parts"
             );
             let failure = Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) };
-            let pid = place.pid;
-            self.end_failed(slot, pid, key, failure);
+            let (worker, pid) = (place.number, place.pid);
+            self.end_failed(worker, pid, key, failure);
             return Handed::Answered;
+        }
+        if !place.has_room(task.body.len()) {
+            return Handed::Refused;
         }
         let Ok(id) = place.session.begin(key) else { return Handed::Refused };
         place.alone |= task.policy.at_most_once;
         task.attempts = task.attempts.saturating_add(1);
         task.deliveries = task.deliveries.saturating_add(1);
         task.sent_at = Some(now);
-        task.ticket.delivered(slot, place.pid, task.attempts);
-        let outgoing = Outgoing { body: &task.body, attempt: task.attempts };
+        task.holder = (slot, id);
+        task.ticket.delivered(place.number, place.pid, task.attempts);
+        if task.gave_items() {
+            task.ticket.restarted(task.attempts);
+        }
+        place.open_bytes += task.body.len() as u64;
+        // What is the parent's last word: the limit of the attempt, or what is left of all of them, whichever is less.
+        let total = task.existing_extra().and_then(|extra| extra.clocks.at(Limit::Total));
+        let left = total.map(|at| at.saturating_duration_since(now));
+        let limit = task.policy.time_limit().or(task.policy.soft_limit());
+        let limit = [limit, left].into_iter().flatten().min();
+        let deadline_ms = limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let key_text = task.policy.tells_key.then(|| format!("{}-{}", self.config.run, task.number));
+        let outgoing =
+            Outgoing { body: &task.body, attempt: task.attempts, deadline_ms, key: key_text.as_deref() };
         place.session.send(id, outgoing, place.outbox.append());
         task.frame_end = place.outbox.end();
+        if self.config.task_events {
+            let (worker, pid) = (place.number, place.pid);
+            let event = Event::TaskStarted { task: task.number, worker, pid, attempt: task.attempts };
+            self.actions.push(Action::Notice(event));
+        }
+        if task.policy.times_attempts() {
+            task.watched = true;
+            place.watched += 1;
+            if self.has_its_turn(slot, id) {
+                self.start_clocks(key, now);
+            }
+        }
         Handed::Sent
     }
 }

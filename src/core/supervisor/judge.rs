@@ -1,14 +1,15 @@
 //! What a death means: for the tasks that the worker held, and for its place.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::action::{Action, Event, Ticket};
 use super::super::restart::{Life as PastLife, RestartHistory, Verdict};
 use super::super::slot::{Due, Life};
-use super::super::store::{Release, Store};
-use super::super::{Cause, Death, TaskError, TaskErrorKind, TaskKey};
-use super::{Phase, Supervisor, broken, is_delivered_enough};
+use super::super::store::{Release, Stop, Store};
+use super::super::{AttemptEnd, Cause, Death, Limit, TaskErrorKind, TaskKey};
+use super::messages::record;
+use super::{Phase, Supervisor, is_delivered_enough};
 
 /// A worker that exits with this code says that another start would fail as well.
 const EXIT_PERMANENT: i32 = 125;
@@ -23,55 +24,161 @@ const DEADLY_IN_A_ROW_MAX: u32 = 20;
 enum Guilt {
     /// It was running this one.
     Certain,
-    /// It surely had not begun it. `in_vain` if no task came further by the worker's life or death.
+    /// It surely had not begun it. `in_vain` if it had read of it, and no task came further by its life or death.
     None { in_vain: bool },
     /// It was running this one, or not, or several.
     Possible,
+    /// It may have been running this one, and was ended for the sake of another.
+    Spared,
+    /// It was ended for the sake of this one, and had not even read it.
+    Unread,
+}
+
+/// A task that a dead worker had not answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    key: TaskKey,
+    /// It may have begun it.
+    suspect: bool,
+    /// It had read of it. One that read nothing cannot have died of it.
+    touched: bool,
+}
+
+/// What was found at the place of a dead worker.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The tasks that it had not answered, oldest first.
+    pub(super) open: Vec<Open>,
+    /// The one that it was doing, if that is certain.
+    blamed: Option<TaskKey>,
+    /// The one it was ended for, if it was.
+    target: Option<TaskKey>,
+    /// It worked in order.
+    serial: bool,
+    /// It had nothing but one task that must be alone.
+    alone: bool,
+    /// It had answered some.
+    fruitful: bool,
+}
+
+impl Found {
+    /// The one that the worker was doing, or was ended for, if that is certain.
+    pub(super) fn culprit(&self) -> Option<TaskKey> {
+        self.target.or(self.blamed)
+    }
+
+    /// Whether the parent ended the worker because of one of its tasks.
+    pub(super) fn is_for_a_task(&self) -> bool {
+        self.target.is_some()
+    }
 }
 
 impl<T: Ticket> Supervisor<T> {
-    /// What becomes of the tasks that a dead worker had not answered.
-    pub(super) fn judge_tasks(&mut self, slot: usize, unread: u64, death: &Arc<Death>) {
-        let Some(place) = self.slots.get_mut(slot) else { return };
+    /// Which tasks a dead worker had not answered, and which of them it may have begun.
+    pub(super) fn examine(&mut self, slot: usize, unread: u64) -> Found {
+        let Some(place) = self.slots.get_mut(slot) else { return Found::default() };
         let ended_with_bye = place.session.has_ended();
+        let tells_starts = place.session.tells_starts();
         let serial = place.session.child().serial;
-        let fruitful = place.finished > 0;
+        let target = match place.fault {
+            Some(Cause::Overran { .. } | Cause::CancelIgnored { .. }) => {
+                place.stopping.as_ref().map(|(key, _)| *key)
+            }
+            _ => None,
+        };
         let alone = std::mem::take(&mut place.alone);
         let reached = place.outbox.written().saturating_sub(unread);
-        let open = place.session.leases().close_all();
+        let fruitful = place.finished > 0;
+        let leases = place.session.leases().close_all();
+        let ghosts = std::mem::take(&mut place.ghosts);
         // What did not reach it to the end cannot have been begun. Tasks go out in order, so the others stand in front.
         let store = &mut self.store;
-        let read = open
-            .iter()
-            .take_while(|(_, key)| store.get_mut(*key).is_none_or(|task| task.frame_end <= reached));
-        let suspects = if ended_with_bye { 0 } else { read.count() };
-        let blame_one = suspects == 1 || (suspects > 1 && (serial || alone));
+        let mut has_read = !ended_with_bye;
+        let mut open = Vec::with_capacity(leases.len());
+        for (_, key) in leases {
+            let ghost =
+                ghosts.iter().find(|ghost| ghost.key == key).map(|ghost| (ghost.frame_end, ghost.started));
+            let task = store.get_mut(key);
+            let frame_start = task
+                .as_ref()
+                .map_or(u64::MAX, |task| task.frame_end.saturating_sub(task.body.len() as u64 + 8));
+            let (frame_end, started) =
+                task.map(|task| (task.frame_end, task.started)).or(ghost).unwrap_or((0, true));
+            has_read &= frame_end <= reached;
+            open.push(Open {
+                key,
+                suspect: has_read && (started || !tells_starts),
+                touched: frame_start < reached,
+            });
+        }
+        let mut suspects = open.iter().filter(|open| open.suspect).map(|open| open.key);
+        let first = suspects.next();
+        let is_one = first.is_some() && (suspects.next().is_none() || alone || (serial && !tells_starts));
+        #[cfg(test)]
+        let is_one = is_one || (first.is_some() && self.has_flaw(crate::core::Flaw::BlamesTheOldestAlways));
+        let blamed = first.filter(|_| is_one);
+        Found { open, blamed, target, serial, alone, fruitful }
+    }
+
+    /// What becomes of the tasks that a dead worker had not answered.
+    pub(super) fn judge_tasks(&mut self, found: Found, death: &Arc<Death>, now: Instant) {
+        let Found { open, blamed, target, serial, alone, fruitful } = found;
+        // Once alone, always alone: in company it would make suspects of its neighbours again.
+        let again = if serial && !alone { Release::Again } else { Release::Alone };
         // Back to the front of the queue, the oldest last, so that it stands first.
-        for (place_in_line, (_, key)) in open.into_iter().enumerate().rev() {
-            let guilt = match (place_in_line < suspects, blame_one) {
-                (true, true) if place_in_line == 0 => Guilt::Certain,
-                (true, false) => Guilt::Possible,
-                (_, true) => Guilt::None { in_vain: false },
-                (false, false) => Guilt::None { in_vain: !fruitful },
+        for Open { key, suspect, touched } in open.into_iter().rev() {
+            let guilt = match (suspect, blamed) {
+                (true, _) if target == Some(key) => Guilt::Certain,
+                (false, _) if target == Some(key) => Guilt::Unread,
+                // Behind the one that it was ended for, in a worker that works in order.
+                (true, Some(blamed)) if target == Some(blamed) => Guilt::None { in_vain: false },
+                (true, _) if target.is_some() => Guilt::Spared,
+                (true, Some(blamed)) if blamed == key => Guilt::Certain,
+                (true, None) => Guilt::Possible,
+                (_, Some(_)) => Guilt::None { in_vain: false },
+                (false, None) => Guilt::None { in_vain: touched && !fruitful && target.is_none() },
             };
-            // Once alone, always alone: in company it would make suspects of its neighbours again.
-            let again = if serial && !alone { Release::Again } else { Release::Alone };
-            self.judge_task(key, guilt, again, death);
+            #[cfg(test)]
+            let guilt = match guilt {
+                Guilt::None { .. } if self.has_flaw(crate::core::Flaw::BlamesTheQueued) => Guilt::Certain,
+                guilt => guilt,
+            };
+            self.judge_task(key, guilt, again, death, now);
         }
     }
 
-    /// Back into the queue, or the end. If it is to blame and has lives left, it goes back as `again`.
-    fn judge_task(&mut self, key: TaskKey, guilt: Guilt, again: Release, death: &Arc<Death>) {
+    /// Back into the queue, or the end. If it is to blame and may be tried again, it goes back as `again`.
+    fn judge_task(&mut self, key: TaskKey, guilt: Guilt, again: Release, death: &Arc<Death>, now: Instant) {
         if matches!(self.phase, Phase::Stopping | Phase::Broken(_)) {
             return self.end_stopped(key, death);
         }
+        let (worker, pid) = (death.worker, death.pid.unwrap_or(0));
+        #[cfg(test)]
+        let tries_for_ever = self.has_flaw(crate::core::Flaw::RetriesForEver);
         let Some(task) = self.store.get_mut(key) else { return };
-        let mut event = Some(Event::TaskRetried {
-            task: task.number,
-            attempt: task.attempts,
-            death: Some(Arc::clone(death)),
-        });
-        let how = match guilt {
+        let stop = task.stop();
+        let is_once = task.policy.at_most_once;
+        let shows_items = task.gave_items() && !task.policy.restarts_stream;
+        if !matches!(guilt, Guilt::None { .. }) {
+            record(task, worker, pid, AttemptEnd::Died(Arc::clone(death)), now);
+        }
+        match stop {
+            Some(Stop::Cancelled | Stop::Late(Limit::Total | Limit::Stream)) => {
+                return self.end_wanted(key, stop, guilt, death);
+            }
+            Some(Stop::Late(_)) if matches!(guilt, Guilt::Certain | Guilt::Unread) => {
+                task.lives_used += 1;
+                let is_spent = task.lives_used >= task.policy.attempts;
+                if is_spent || is_once || shows_items || !task.policy.retries_timeouts {
+                    return self.end_wanted(key, stop, guilt, death);
+                }
+                let pause = task.policy.longest_pause(task.lives_used);
+                let pause = self.random.up_to(pause);
+                return self.try_again(key, again, pause, death, now);
+            }
+            _ => {}
+        }
+        match guilt {
             Guilt::None { in_vain } => {
                 if in_vain && is_delivered_enough(task) {
                     return self.end_task(key, TaskErrorKind::Dead, death);
@@ -80,26 +187,58 @@ impl<T: Ticket> Supervisor<T> {
                 // made way. A queue behind ten deadly tasks must not be counted out.
                 task.attempts = task.attempts.saturating_sub(1);
                 task.deliveries = task.deliveries.saturating_sub(u32::from(!in_vain));
-                event = None;
-                Release::Again
+                self.end_attempt(key);
+                self.store.release(key, Release::Again);
             }
-            Guilt::Certain | Guilt::Possible if task.policy.at_most_once => {
-                return self.end_task(key, TaskErrorKind::Lost, death);
+            _ if is_once => self.end_task(key, TaskErrorKind::Lost, death),
+            _ if shows_items => self.end_task(key, TaskErrorKind::Dead, death),
+            // One that is a target is to stop, and was seen to above.
+            Guilt::Spared | Guilt::Unread => {
+                task.deliveries = task.deliveries.saturating_sub(1);
+                self.try_again(key, Release::Again, Duration::ZERO, death, now);
             }
-            Guilt::Possible if is_delivered_enough(task) => {
-                return self.end_task(key, TaskErrorKind::Dead, death);
+            Guilt::Certain | Guilt::Possible if !task.policy.retries_crashes => {
+                self.end_task(key, TaskErrorKind::Dead, death);
             }
-            Guilt::Possible => Release::Alone,
+            Guilt::Possible if is_delivered_enough(task) => self.end_task(key, TaskErrorKind::Dead, death),
+            Guilt::Possible => self.try_again(key, Release::Alone, Duration::ZERO, death, now),
             Guilt::Certain => {
                 task.lives_used += 1;
-                if task.lives_used >= task.policy.attempts {
+                let is_spent = task.lives_used >= task.policy.attempts;
+                #[cfg(test)]
+                let is_spent = is_spent && !tries_for_ever;
+                if is_spent {
                     return self.end_task(key, TaskErrorKind::Dead, death);
                 }
-                again
+                // The first retry comes at once; after that a crash is no chance any more.
+                let pause = match task.lives_used {
+                    0 | 1 => Duration::ZERO,
+                    lives => task.policy.longest_pause(lives - 1),
+                };
+                let pause = self.random.up_to(pause);
+                self.try_again(key, again, pause, death, now);
             }
+        }
+    }
+
+    fn try_again(&mut self, key: TaskKey, how: Release, pause: Duration, death: &Arc<Death>, now: Instant) {
+        let Some(task) = self.store.get_mut(key) else { return };
+        let (number, attempt) = (task.number, task.attempts);
+        let death = Some(Arc::clone(death));
+        self.actions.push(Action::Notice(Event::TaskRetried { task: number, attempt, death, pause }));
+        self.end_attempt(key);
+        self.store.release(key, if pause.is_zero() { how } else { how.not_before(now + pause) });
+    }
+
+    /// The end of a task that was to stop.
+    fn end_wanted(&mut self, key: TaskKey, stop: Option<Stop>, guilt: Guilt, death: &Arc<Death>) {
+        let Some(task) = self.store.get_mut(key) else { return };
+        let may_have_run = !matches!(guilt, Guilt::None { .. } | Guilt::Unread) || task.attempts > 1;
+        let kind = match stop {
+            Some(Stop::Late(limit)) => TaskErrorKind::TimedOut { limit, may_have_run },
+            Some(Stop::Cancelled) | None => TaskErrorKind::Cancelled { may_have_run },
         };
-        self.actions.extend(event.map(Action::Notice));
-        self.store.release(key, how);
+        self.end_task(key, kind, death);
     }
 
     /// The end of a task by the death of its worker.
@@ -111,13 +250,12 @@ impl<T: Ticket> Supervisor<T> {
                 place.history = RestartHistory::default();
             }
         }
-        let Some(task) = self.store.finish(key) else { return };
-        let mut error = TaskError::new(kind, task.number, death.to_string());
-        error.attempt = task.attempts;
-        error.worker = Some(death.worker);
-        error.pid = death.pid;
-        error.death = Some(Arc::clone(death));
-        self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
+        self.end(key, kind, |error| {
+            error.detail = death.to_string();
+            error.worker = Some(death.worker);
+            error.pid = death.pid;
+            error.death = Some(Arc::clone(death));
+        });
     }
 
     /// The end of a task that a worker held when the pool was ended.
@@ -126,13 +264,12 @@ impl<T: Ticket> Supervisor<T> {
             return self.end_task(key, TaskErrorKind::Closed, death);
         };
         let first = Arc::clone(first);
-        if let Some(task) = self.store.finish(key) {
-            let mut error = broken(task.number, &first);
-            error.attempt = task.attempts;
+        self.end(key, TaskErrorKind::Broken, |error| {
+            error.detail = first.to_string();
             error.worker = Some(death.worker);
             error.pid = death.pid;
-            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-        }
+            error.death = Some(first);
+        });
     }
 
     /// Tells of a death that nobody asked for.
@@ -151,6 +288,9 @@ impl<T: Ticket> Supervisor<T> {
         place.finished_ever += std::mem::take(&mut place.finished);
         place.outbox.discard();
         place.deadline = None;
+        place.stopping = None;
+        place.paused_for = None;
+        place.grace_left = None;
         // While draining, tasks that nobody holds need somebody, were it one that had been told to go.
         let restart = match self.phase {
             Phase::Serving => true,
@@ -159,9 +299,17 @@ impl<T: Ticket> Supervisor<T> {
         };
         if !restart {
             place.life = Life::Retired;
+            return self.unlink(slot);
+        }
+        if self.is_replaced(slot, now) {
             return;
         }
+        let Some(place) = self.slots.get_mut(slot) else { return };
         place.life = Life::Vacant;
+        #[cfg(test)]
+        if self.flaw == Some(crate::core::Flaw::ForgetsIntensity) && life == PastLife::Fruitless {
+            place.history = RestartHistory::default();
+        }
         // Before anybody was ready these are no accidents: the next try would end the same.
         let hopeless = !self.ever_ready
             && life != PastLife::Unborn
@@ -178,8 +326,10 @@ impl<T: Ticket> Supervisor<T> {
             Verdict::Restart(pause) => place.deadline = Some((now + pause, Due::Respawn)),
             Verdict::GiveUp => {
                 place.life = Life::Retired;
+                place.given_up = true;
+                self.actions.push(Action::Notice(Event::WorkerGivenUp(Arc::clone(&death))));
                 let deadly = self.deadly_in_a_row > DEADLY_IN_A_ROW_MAX;
-                if hopeless || deadly || self.is_over() {
+                if hopeless || deadly || self.counted() == 0 {
                     self.break_down(death);
                 }
             }

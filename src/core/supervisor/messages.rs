@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{Failure, FrameError, ParentEvent, PeerError, code};
+use stokehold_protocol::{Failure, FrameError, LogLine, ParentEvent, PeerError, Progress, code};
 
 use super::super::action::{Action, Event, Ticket};
 use super::super::slot::{Due, Life};
-use super::super::store::{Release, Store};
-use super::super::{Answered, TaskError, TaskErrorKind, TaskKey};
+use super::super::store::{Release, Stop, Store, Task};
+use super::super::{Answered, Attempt, AttemptEnd, Limit, RetryFailures, TaskErrorKind, TaskKey};
 use super::{Phase, Supervisor, is_delivered_enough, later};
 
 /// The longest pause that a worker may ask for before a task is tried again: whoever waits for the answer should learn of
@@ -20,6 +20,15 @@ const READY_TIMES_MAX: u32 = 10;
 /// So many requests of a worker's own are refused while it does not read, before it is ended: the refusals are kept here.
 const REFUSALS_MAX: u32 = 1_024;
 
+/// A worker may write so many messages in a second that answer nothing (PROGRESS, LOG, unknown ones). More is a worker gone wild, which would keep a core of this machine busy with reading it.
+const CHATTER_MAX: u32 = 100_000;
+
+/// Bytes kept of the level of a line for the log.
+const LEVEL_BYTES_MAX: usize = 32;
+
+/// So many ends of attempts are kept of a task: the first half and the latest.
+const HISTORY_MAX: usize = 64;
+
 /// See [`REFUSALS_MAX`].
 const ASKS_UNREAD: &str = "came again and again while the refusals of earlier ones were not read";
 
@@ -31,13 +40,38 @@ impl<T: Ticket> Supervisor<T> {
         if place.garbled {
             return;
         }
+        #[cfg(test)]
+        let id = match place.session.leases().oldest() {
+            Some((oldest, _)) if self.flaw == Some(super::super::Flaw::TakesAnyAnswer) && id > 1_000_000 => {
+                oldest
+            }
+            _ => id,
+        };
         match place.session.handle_frame(id, body) {
             Ok(ParentEvent::Finished { ticket: key, data }) => {
                 place.fresh_answers += 1;
                 place.finished += 1;
                 place.alone = false;
-                let (worker, pid) = (slot, place.pid);
-                if let Some(task) = self.store.finish(key) {
+                let (worker, pid) = (place.number, place.pid);
+                let is_watched = place.watched > 0 || place.stopping.is_some() || place.paused_for.is_some();
+                let mut was_watched = true;
+                if is_watched && self.store.get_mut(key).is_some_and(|task| task.lost_items()) {
+                    // It was to stop, and is not whole.
+                    let failure =
+                        Failure::new(code::CANCELLED, "it was stopped, and results of it are missing");
+                    return self.handle_failure(slot, key, failure, now);
+                }
+                if let Some(mut task) = self.store.finish(key) {
+                    #[cfg(test)]
+                    let task_extra =
+                        task.extra.as_mut().filter(|_| self.flaw != Some(super::super::Flaw::KeepsTimers));
+                    #[cfg(not(test))]
+                    let task_extra = task.extra.as_mut();
+                    if let Some(extra) = task_extra {
+                        self.timers.clear(key, &mut extra.clocks);
+                    }
+                    place.open_bytes = place.open_bytes.saturating_sub(task.body.len() as u64);
+                    was_watched = task.watched;
                     let answered = Answered {
                         data: data.to_vec(),
                         worker,
@@ -50,6 +84,9 @@ impl<T: Ticket> Supervisor<T> {
                     };
                     let bytes = task.body.len();
                     self.actions.push(Action::Complete { ticket: task.ticket, outcome: Ok(answered), bytes });
+                }
+                if is_watched {
+                    self.after_final(slot, key, was_watched, now);
                 }
             }
             Ok(event) => self.handle_event(slot, event, now),
@@ -68,7 +105,7 @@ impl<T: Ticket> Supervisor<T> {
                 place.alone = false;
                 let message =
                     format!("the answer's frame has {len} bytes, this pool takes {max_frame} (max_frame)");
-                self.fail(slot, key, Failure::new(code::TOO_LARGE, message), now);
+                self.handle_failure(slot, key, Failure::new(code::TOO_LARGE, message), now);
             }
             Ok(None) => {}
             Err(error) => self.end_garbled(slot, error),
@@ -83,6 +120,34 @@ impl<T: Ticket> Supervisor<T> {
     fn handle_event(&mut self, slot: usize, event: ParentEvent<'_, TaskKey>, now: Instant) {
         let ready_timeout = self.config.ready_timeout;
         let Some(place) = self.slots.get_mut(slot) else { return };
+        let mut of_task = |id| place.session.leases().get(id).copied();
+        match event {
+            ParentEvent::Item { id, data } => {
+                if let Some(key) = of_task(id) {
+                    self.handle_item(slot, key, data, now);
+                }
+                return;
+            }
+            ParentEvent::Started { id } => {
+                let is_news = of_task(id).is_some_and(|key| self.handle_started(slot, key, now));
+                if !is_news {
+                    self.hear_chatter(slot, now);
+                }
+                return;
+            }
+            ParentEvent::Progress { id, data } if id != 0 => {
+                if let Some(key) = of_task(id) {
+                    self.handle_progress(slot, key, data, now);
+                }
+                return self.hear_chatter(slot, now);
+            }
+            ParentEvent::Log { id, data } => {
+                let key = of_task(id);
+                self.handle_log(slot, key, data);
+                return self.hear_chatter(slot, now);
+            }
+            _ => {}
+        }
         match event {
             ParentEvent::Hello { ready } => {
                 place.greeted = true;
@@ -95,16 +160,16 @@ impl<T: Ticket> Supervisor<T> {
                     place.ready_limit = Some(later(now, ready_timeout.saturating_mul(READY_TIMES_MAX)));
                 }
                 if ready {
-                    self.handle_ready(slot);
+                    self.handle_ready(slot, now);
                 }
             }
-            ParentEvent::Ready => self.handle_ready(slot),
+            ParentEvent::Ready => self.handle_ready(slot, now),
             ParentEvent::Failed { ticket: key, failure } => {
                 place.fresh_answers += 1;
                 place.alone = false;
                 // A failure is an answer too: the worker did its work.
                 place.finished += 1;
-                self.fail(slot, key, failure, now);
+                self.handle_failure(slot, key, failure, now);
             }
             ParentEvent::Finished { .. } => {}
             ParentEvent::Bye => self.handle_bye(slot, now),
@@ -114,25 +179,85 @@ impl<T: Ticket> Supervisor<T> {
                 let at = later(now, ready_timeout);
                 place.deadline = Some((place.ready_limit.map_or(at, |limit| at.min(limit)), Due::Ready));
             }
+            ParentEvent::Window => {
+                // Perhaps it works in another order from now on.
+                self.review_turns(slot, now);
+                self.hear_chatter(slot, now);
+            }
             ParentEvent::Item { .. }
             | ParentEvent::Started { .. }
             | ParentEvent::Progress { .. }
             | ParentEvent::Log { .. }
             | ParentEvent::Pong { .. }
-            | ParentEvent::Window
-            | ParentEvent::Ignored => {}
+            | ParentEvent::Ignored => self.hear_chatter(slot, now),
         }
     }
 
-    fn handle_ready(&mut self, slot: usize) {
+    fn handle_ready(&mut self, slot: usize, now: Instant) {
         self.ever_ready = true;
         let Some(place) = self.slots.get_mut(slot) else { return };
         place.was_ready = true;
+        place.since = now;
         if place.is_starting() {
             place.deadline = None;
         }
         if place.takes_tasks() {
-            self.actions.push(Action::Notice(Event::WorkerReady { worker: slot, pid: place.pid }));
+            let (worker, pid) = (place.number, place.pid);
+            self.actions.push(Action::Notice(Event::WorkerReady { worker, pid }));
+            self.actions.push(Action::Sample { slot });
+            self.take_over(slot, now);
+        }
+    }
+
+    /// A worker says that it begins a task. Whether that is news.
+    fn handle_started(&mut self, slot: usize, key: TaskKey, now: Instant) -> bool {
+        let Some(place) = self.slots.get_mut(slot).filter(|place| place.session.tells_starts()) else {
+            return false;
+        };
+        let is_watched = place.watched > 0;
+        let ghost = place.ghosts.iter_mut().find(|ghost| ghost.key == key).map(|ghost| &mut ghost.started);
+        let started = self.store.get_mut(key).map(|task| &mut task.started).or(ghost);
+        let is_news = started.is_some_and(|started| !std::mem::replace(started, true));
+        if is_watched {
+            self.take_turn(slot, key, now);
+        }
+        is_news
+    }
+
+    fn handle_progress(&mut self, slot: usize, key: TaskKey, data: &[u8], now: Instant) {
+        let Some(task) = self.store.get_mut(key) else { return };
+        let number = task.number;
+        self.push_soft_limit(key, now);
+        let worker = self.slots.get(slot).map_or(slot, |place| place.number);
+        let Progress { done, total, note } = Progress::decode(data);
+        self.actions.push(Action::Notice(Event::Progress { task: number, worker, done, total, note }));
+    }
+
+    fn handle_log(&mut self, slot: usize, key: Option<TaskKey>, data: &[u8]) {
+        let task = key.and_then(|key| self.store.get_mut(key)).map(|task| task.number);
+        let Some(place) = self.slots.get(slot) else { return };
+        let LogLine { mut level, message } = LogLine::decode(data);
+        while level.len() > LEVEL_BYTES_MAX {
+            level.pop();
+        }
+        let (worker, pid) = (place.number, place.pid);
+        self.actions.push(Action::Notice(Event::Log { worker, pid, task, level, message }));
+    }
+
+    /// A worker wrote something that answers nothing. Within reason it may.
+    pub(super) fn hear_chatter(&mut self, slot: usize, now: Instant) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        let (count, since) = &mut place.chatter;
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*count, *since) = (0, now);
+        }
+        *count += 1;
+        if *count > CHATTER_MAX {
+            let request = format!("{CHATTER_MAX} messages in a second");
+            self.end_garbled(
+                slot,
+                PeerError::NotAllowed { request, why: "answer nothing: a worker gone wild" },
+            );
         }
     }
 
@@ -159,39 +284,116 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     /// A worker says that a task failed, or its answer cannot be taken.
-    fn fail(&mut self, slot: usize, key: TaskKey, failure: Failure, now: Instant) {
-        let pid = self.slots.get(slot).map_or(0, |slot| slot.pid);
-        let Some(task) = self.store.get_mut(key) else { return };
-        let begun = failure.begun != Some(false);
-        if begun {
-            task.lives_used += 1;
-        }
-        let may_go_on = task.lives_used < task.policy.attempts
-            && !is_delivered_enough(task)
-            && !(task.policy.at_most_once && begun);
-        if failure.retry && may_go_on && matches!(self.phase, Phase::Serving | Phase::Draining(_)) {
-            let event = Event::TaskRetried { task: task.number, attempt: task.attempts, death: None };
-            self.actions.push(Action::Notice(event));
-            if !begun {
-                task.attempts = task.attempts.saturating_sub(1);
+    fn handle_failure(&mut self, slot: usize, key: TaskKey, failure: Failure, now: Instant) {
+        let mut was_watched = true;
+        if let Some(task) = self.store.get_mut(key) {
+            was_watched = task.watched;
+            let bytes = task.body.len() as u64;
+            if let Some(place) = self.slots.get_mut(slot) {
+                place.open_bytes = place.open_bytes.saturating_sub(bytes);
             }
-            let pause = Duration::from_millis(failure.after_ms.unwrap_or(0)).min(PAUSE_MAX);
-            let how = if pause.is_zero() { Release::Again } else { Release::Later(now + pause) };
-            self.store.release(key, how);
-            return;
+            self.fail(slot, key, failure, now);
         }
-        self.end_failed(slot, pid, key, failure);
+        self.after_final(slot, key, was_watched, now);
     }
 
-    /// The end of a task by a failure.
-    pub(super) fn end_failed(&mut self, slot: usize, pid: u32, key: TaskKey, failure: Failure) {
-        if let Some(task) = self.store.finish(key) {
-            let mut error = TaskError::new(TaskErrorKind::Failed, task.number, "");
-            error.attempt = task.attempts;
-            error.worker = Some(slot);
+    fn fail(&mut self, slot: usize, key: TaskKey, failure: Failure, now: Instant) {
+        let (worker, pid) = self.slots.get(slot).map_or((slot, 0), |place| (place.number, place.pid));
+        let Some(task) = self.store.get_mut(key) else { return };
+        let begun = failure.begun != Some(false);
+        let stop = task.stop();
+        let (policy, is_spent) = (task.policy, is_spent(task, begun));
+        task.lives_used += u32::from(begun);
+        let end = match stop {
+            Some(Stop::Late(limit)) => AttemptEnd::TimedOut { limit },
+            _ => AttemptEnd::Failed {
+                code: failure.code.as_str().into(),
+                message: failure.message.as_str().into(),
+            },
+        };
+        let wants_retry = match stop {
+            Some(Stop::Cancelled | Stop::Late(Limit::Total | Limit::Stream)) => false,
+            Some(Stop::Late(_)) => policy.retries_timeouts || !begun,
+            None => match policy.retries_failures {
+                RetryFailures::Never => false,
+                RetryFailures::WhenAsked => failure.retry,
+                RetryFailures::Always => failure.retry || !is_settled_by_input(&failure.code),
+            },
+        };
+        let is_open = matches!(self.phase, Phase::Serving | Phase::Draining(_));
+        let retries = wants_retry && !is_spent && is_open;
+        // The end of a first and only attempt is the error itself.
+        if begun && (retries || task.attempts > 1 || stop.is_some()) {
+            record(task, worker, pid, end, now);
+        }
+        if !retries {
+            return self.end_failing(worker, pid, key, stop, begun, failure);
+        }
+        let (number, attempt, lives) = (task.number, task.attempts, task.lives_used);
+        if !begun {
+            task.attempts = task.attempts.saturating_sub(1);
+        }
+        let pause = match failure.after_ms {
+            Some(asked) => Duration::from_millis(asked).min(PAUSE_MAX),
+            None => self.random.up_to(policy.longest_pause(lives.max(1))),
+        };
+        let event = Event::TaskRetried { task: number, attempt, death: None, pause };
+        self.actions.push(Action::Notice(event));
+        self.end_attempt(key);
+        let how = if pause.is_zero() { Release::Again } else { Release::Later(now + pause) };
+        self.store.release(key, how);
+    }
+
+    /// The end of a task whose worker gave it up, by itself or because it was told to.
+    fn end_failing(
+        &mut self,
+        worker: usize,
+        pid: u32,
+        key: TaskKey,
+        stop: Option<Stop>,
+        begun: bool,
+        failure: Failure,
+    ) {
+        let Some(task) = self.store.get_mut(key) else { return };
+        let may_have_run = begun || task.attempts > 1;
+        let kind = match stop {
+            Some(Stop::Cancelled) => TaskErrorKind::Cancelled { may_have_run },
+            Some(Stop::Late(limit)) => TaskErrorKind::TimedOut { limit, may_have_run },
+            None => TaskErrorKind::Failed,
+        };
+        self.end(key, kind, |error| {
+            error.worker = Some(worker);
             error.pid = Some(pid);
             error.failure = Some(Box::new(failure));
-            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-        }
+        });
     }
+
+    /// The end of a task by a failure of the parent's own making.
+    pub(super) fn end_failed(&mut self, worker: usize, pid: u32, key: TaskKey, failure: Failure) {
+        self.end_failing(worker, pid, key, None, true, failure);
+    }
+}
+
+/// Keeps how an attempt ended.
+pub(super) fn record<T>(task: &mut Task<T>, worker: usize, pid: u32, end: AttemptEnd, now: Instant) {
+    let elapsed = task.sent_at.map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent));
+    let number = task.attempts;
+    let history = &mut task.extra().attempts;
+    if history.len() >= HISTORY_MAX {
+        history.remove(HISTORY_MAX / 2);
+    }
+    history.push(Attempt { number, worker, pid, elapsed, end });
+}
+
+/// Whether a task may not be tried again after an attempt that ended now, `begun` or not.
+fn is_spent<T>(task: &Task<T>, begun: bool) -> bool {
+    task.lives_used + u32::from(begun) >= task.policy.attempts
+        || is_delivered_enough(task)
+        || (task.policy.at_most_once && begun)
+        || (task.gave_items() && !task.policy.restarts_stream)
+}
+
+/// Whether a failure of that code comes again with the same input, however often it is tried.
+fn is_settled_by_input(code: &str) -> bool {
+    [code::UNKNOWN_REQUEST, code::BAD_DATA, code::BAD_MESSAGE, code::TOO_LARGE].contains(&code)
 }

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use super::containment::Containment;
 use super::process::Process;
 
 /// A program to start. Nothing is inherited beyond what is written here and the usual process attributes
@@ -25,6 +26,8 @@ pub(crate) struct SpawnCommand {
     pub(crate) cwd: Option<PathBuf>,
     /// Which descriptors carry the protocol.
     pub(crate) io: ChildIo,
+    /// How firmly it and what it starts are held. Never a lower level than this one.
+    pub(crate) containment: Containment,
 }
 
 /// The child's descriptors. It has these and no other.
@@ -74,6 +77,8 @@ pub(crate) enum SpawnStage {
     ChangeDirectory,
     /// The system would not make another process.
     Clone,
+    /// It could not be contained as asked, on this machine or this time.
+    Containment,
     /// The descriptors could not be put in their places.
     Descriptors,
     /// The program was found and would not execute.
@@ -108,6 +113,7 @@ impl fmt::Display for SpawnError {
             }
             SpawnStage::Argument => write!(f, "not started: {error}"),
             SpawnStage::Clone => write!(f, "not started: no new process: {error}"),
+            SpawnStage::Containment => write!(f, "not started: it could not be contained: {error}"),
             SpawnStage::Descriptors => write!(f, "not started: its descriptors could not be set: {error}"),
             SpawnStage::Group => write!(f, "not started: no process group of its own: {error}"),
             SpawnStage::NullDevice => write!(f, "not started: /dev/null cannot be opened: {error}"),

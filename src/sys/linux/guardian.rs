@@ -1,5 +1,6 @@
 //! The guardian: one small shell per parent process that knows the group of every child and, when the parent is gone,
-//! kills what is left of them. It is what reaches grandchildren after a `kill -9` of the parent; direct children die
+//! kills what is left of them, and what carries a mark of the parent, and what is in its control groups, which it then
+//! removes. It is what reaches grandchildren after a `kill -9` of the parent; direct children die
 //! by their parent-death signal anyway. Decides nothing else, and holds no descriptor of ours but its own end.
 //!
 //! The link is a socket pair, not a pipe: a send can be told not to raise SIGPIPE, in the vfork child as in the host,
@@ -7,13 +8,14 @@
 //!
 //! Invariant: a group is unregistered before its leader is reaped, so the guardian never holds a number that the
 //! system can give to somebody else. A registration that is lost (the guardian was killed) only loses its
-//! protection. An unregistration that cannot be delivered (the guardian was stopped) would break the invariant, so
+//! protection, until the next start of a child brings a new guardian, which is told of everything (see `watch`). An unregistration that cannot be delivered (the guardian was stopped) would break the invariant, so
 //! the guardian is then killed.
 #![expect(unsafe_code, reason = "send with flags has no safe form in the enabled features of rustix")]
 
 use std::ffi::{OsString, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +26,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::command::{ChildIo, SpawnCommand};
+use super::containment::Containment;
 use super::process::Leader;
 
 /// Our end of the link, and the shell.
@@ -44,29 +47,35 @@ impl Guardian {
         self.link.as_raw_fd()
     }
 
-    /// False once it was found dead or had to be killed. Not started again: the groups it knew are not known to
-    /// a new one.
-    #[cfg(test)]
+    /// False once it was found dead or had to be killed.
     pub(super) fn is_there(&self) -> bool {
         !self.lost.load(Ordering::Acquire) && !self.shell.has_exited()
     }
 
     /// For a child that could not register itself because the link was full: many starts in a short time.
     pub(super) fn register_late(&self, group: Pid) {
-        self.deliver(&Line::new(b'+', group));
+        self.deliver(Line::new(b'+', group).as_bytes());
     }
 
     /// To be called before the leader of the group is reaped. Waits only for a guardian that has stopped reading.
     pub(super) fn unregister(&self, group: Pid) {
-        self.deliver(&Line::new(b'-', group));
+        self.deliver(Line::new(b'-', group).as_bytes());
     }
 
-    fn deliver(&self, line: &Line) {
+    pub(super) fn take_on(&self, duty: &Duty) {
+        let (sign, rest) = match duty {
+            Duty::Cgroup(directory) => (b'c', directory.as_os_str().as_bytes()),
+            Duty::Marks(run) => (b'm', run.as_bytes()),
+        };
+        self.deliver(&[&[sign, b' '], rest, b"\n"].concat());
+    }
+
+    fn deliver(&self, line: &[u8]) {
         if self.lost.load(Ordering::Acquire) {
             return;
         }
         for _ in 0..SEND_ATTEMPTS {
-            match send(self.link.as_raw_fd(), line.as_bytes()) {
+            match send(self.link.as_raw_fd(), line) {
                 Ok(()) => return,
                 Err(Errno::AGAIN | Errno::INTR) => wait_writable(self.link.as_fd()),
                 Err(_) => break,
@@ -95,6 +104,16 @@ impl Drop for Guardian {
     }
 }
 
+/// What is to be done besides killing groups, if there is a group left when the parent is gone. A newer one of a kind
+/// replaces the older.
+#[derive(Debug)]
+pub(super) enum Duty {
+    /// Kill everybody in this control group and those below, and remove them. No newline in it.
+    Cgroup(PathBuf),
+    /// Kill everybody whose environment contains this text.
+    Marks(String),
+}
+
 /// The two ends of a link: ours, and the guardian's standard input.
 ///
 /// # Errors
@@ -114,6 +133,7 @@ pub(super) fn shell_command() -> SpawnCommand {
         env: Vec::new(),
         cwd: Some(PathBuf::from("/")),
         io: ChildIo::Stdio,
+        containment: Containment::Group,
     }
 }
 
@@ -177,19 +197,37 @@ impl Line {
 
 const SHELL: &str = "/bin/sh";
 
-/// Builtins and parameter expansion only: no program is started, and any POSIX shell will do. `g` is the set of groups,
-/// each between two spaces. Whatever ends the parent's session must not end the guardian, hence the trap.
-/// The second `case` is a last guard: "kill -1" would reach everything.
+/// Groups need builtins and parameter expansion only: no program is started, and any POSIX shell will do. `g` is the set
+/// of groups, each between two spaces. Marks need `grep`, the removal of control groups `rmdir`; where these are not, it
+/// is not done. (Killing by control group needs nothing.) Whatever ends the parent's session must not end the
+/// guardian, hence the trap. The test of the number is a last guard: "kill -1" would reach everything.
+///
+/// Marked processes can start others while they are being looked for, hence the rounds, with an end for a fork bomb.
 pub(super) const SCRIPT: &str = r#"trap '' INT TERM HUP QUIT TSTP
-g=' '
+PATH=/usr/bin:/bin:/usr/sbin:/sbin
+g=' ' c='' m='' n=0
 while read -r sign p; do
+  case $sign in c) c=$p ;; m) m=$p ;; esac
   case $p in ''|0|1|*[!0-9]*) continue ;; esac
   case $sign in
     +) g="$g$p " ;;
     -) case $g in *" $p "*) g="${g%% $p *} ${g#* $p }" ;; esac ;;
   esac
 done
+[ "$g" = ' ' ] && m=''
+[ -n "$c" ] && echo 1 > "$c/cgroup.kill"
 for p in $g; do kill -s KILL -- "-$p"; done
+while [ -n "$m" ] && [ $n -lt 100 ]; do
+  f=$(grep -lsF -e "$m" /proc/[0-9]*/environ)
+  [ -n "$f" ] || break
+  for p in $f; do p=${p#/proc/}; kill -s KILL "${p%/environ}"; done
+  n=$((n + 1))
+done
+n=0
+while [ -n "$c" ] && [ $n -lt 100 ] && [ -d "$c" ]; do
+  rmdir "$c"/*/ "$c" || sleep 0.02
+  n=$((n + 1))
+done
 exit 0
 "#;
 

@@ -21,11 +21,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::command::SpawnStage;
+use super::enclosure::Enclosure;
 use super::guardian;
 
 /// All that the child needs, prepared by the parent.
 pub(super) struct Plan<'a> {
-    pub(super) path: &'a CStr,
+    /// `None`: the child exits instead, with everything around it done.
+    pub(super) path: Option<&'a CStr>,
     /// NULL-terminated.
     pub(super) argv: *const *const c_char,
     /// NULL-terminated.
@@ -39,6 +41,7 @@ pub(super) struct Plan<'a> {
     pub(super) die_with: Option<Pid>,
     /// Where to register the child's group.
     pub(super) guardian: Option<RawFd>,
+    pub(super) enclosure: Enclosure,
 }
 
 /// A child that exists. `failure` is set if it did not get as far as its program; it is then about to exit.
@@ -65,6 +68,7 @@ pub(super) fn launch(stack: &mut ChildStack, plan: &Plan<'_>) -> Result<Launched
     };
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let flags = flags | plan.enclosure.clone_flags();
     let argument = ptr::from_ref(&shared).cast_mut().cast::<c_void>();
     let pidfd_at: *mut c_int = &raw mut pidfd;
     // No handler of the host may run in the child, where it would scribble over the parent's memory.
@@ -147,45 +151,44 @@ struct Shared<'a> {
 extern "C" fn child(argument: *mut c_void) -> c_int {
     // SAFETY: `launch` passes its `Shared`, which lives until this process has left the shared memory.
     let shared = unsafe { &*argument.cast::<Shared<'_>>() };
-    let (stage, errno) = prepare_and_execute(shared);
-    shared.errno.store(errno.raw_os_error(), Ordering::Release);
-    shared.stage.store(code_of_stage(stage), Ordering::Release);
+    if let Err((stage, errno)) = prepare_and_execute(shared) {
+        shared.errno.store(errno.raw_os_error(), Ordering::Release);
+        shared.stage.store(code_of_stage(stage), Ordering::Release);
+    }
     // SAFETY: ends this process at once; `exit` would run the parent's exit handlers.
     unsafe { libc::_exit(EXIT_NOT_STARTED) }
 }
 
-/// Returns only when something failed.
-fn prepare_and_execute(shared: &Shared<'_>) -> (SpawnStage, Errno) {
+/// Returns only when something failed, or when there is nothing to execute.
+fn prepare_and_execute(shared: &Shared<'_>) -> Result<(), (SpawnStage, Errno)> {
     let plan = shared.plan;
-    if let Err(errno) = rustix::process::setpgid(None, None) {
-        return (SpawnStage::Group, errno);
-    }
+    let at = |stage| move |errno| (stage, errno);
+    plan.enclosure.enter().map_err(at(SpawnStage::Containment))?;
+    rustix::process::setpgid(None, None).map_err(at(SpawnStage::Group))?;
     reset_dispositions();
-    if let Some(parent) = plan.die_with {
-        if let Err(errno) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
-            return (SpawnStage::ParentDeath, errno);
-        }
-        // It may have died before the line above. (None: the parent is outside our pid namespace, which is no news.)
-        if rustix::process::getppid().is_some_and(|now| now != parent) {
-            return (SpawnStage::ParentDeath, Errno::SRCH);
-        }
+    if plan.die_with.is_some() {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(at(SpawnStage::ParentDeath))?;
     }
-    if let Some(cwd) = plan.cwd
-        && let Err(errno) = rustix::process::chdir(cwd)
-    {
-        return (SpawnStage::ChangeDirectory, errno);
+    let numbers = plan.enclosure.numbers().map_err(at(SpawnStage::Containment))?;
+    // It may have died before it was asked to take us with it. (None: it is outside our namespace, which is no news.)
+    if plan.die_with.is_some() && numbers.parent.is_some() && numbers.parent != plan.die_with {
+        return Err((SpawnStage::ParentDeath, Errno::SRCH));
+    }
+    let Some(path) = plan.path else { return Ok(()) };
+    if let Some(cwd) = plan.cwd {
+        rustix::process::chdir(cwd).map_err(at(SpawnStage::ChangeDirectory))?;
     }
     if let Some(link) = plan.guardian {
-        // Before execve, so that no grandchild exists that the guardian does not know of.
-        // Outside the parent's pid namespace our number means something else to the guardian: not registered at all.
-        let outside = rustix::process::getppid().is_none();
-        let registered = outside || guardian::register(link, rustix::process::getpid());
+        // Before execve, so that no grandchild exists that the guardian does not know of. Without a number that means
+        // something to the guardian: not registered at all.
+        let registered = numbers.own.is_none_or(|own| guardian::register(link, own));
         shared.registered.store(registered, Ordering::Release);
     }
     for &(ours, childs) in plan.descriptors {
         // SAFETY: numbers only; the copy is not close-on-exec, which is what lets it through.
         if unsafe { libc::dup2(ours, childs) } < 0 {
-            return (SpawnStage::Descriptors, last_errno());
+            return Err((SpawnStage::Descriptors, last_errno()));
         }
     }
     // All of ours are close-on-exec already. This is for what the host left open; a kernel before 5.11 lets
@@ -194,8 +197,8 @@ fn prepare_and_execute(shared: &Shared<'_>) -> (SpawnStage, Errno) {
     unsafe { libc::syscall(libc::SYS_close_range, plan.close_from, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     set_mask(NO_SIGNALS);
     // SAFETY: a C string and two NULL-terminated arrays of C strings, all kept alive by the parent.
-    unsafe { libc::execve(plan.path.as_ptr(), plan.argv, plan.envp) };
-    (SpawnStage::Execute, last_errno())
+    unsafe { libc::execve(path.as_ptr(), plan.argv, plan.envp) };
+    Err((SpawnStage::Execute, last_errno()))
 }
 
 /// Every signal to its default. The host's handlers must not run here, and what the host ignores (SIGPIPE in every
@@ -254,7 +257,8 @@ const fn code_of_stage(stage: SpawnStage) -> i32 {
         SpawnStage::ParentDeath => 2,
         SpawnStage::ChangeDirectory => 3,
         SpawnStage::Descriptors => 4,
-        _ => 5,
+        SpawnStage::Containment => 5,
+        _ => 6,
     }
 }
 
@@ -265,6 +269,7 @@ const fn stage_from_code(code: i32) -> Option<SpawnStage> {
         2 => Some(SpawnStage::ParentDeath),
         3 => Some(SpawnStage::ChangeDirectory),
         4 => Some(SpawnStage::Descriptors),
+        5 => Some(SpawnStage::Containment),
         _ => Some(SpawnStage::Execute),
     }
 }

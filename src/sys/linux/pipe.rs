@@ -92,7 +92,11 @@ pub(super) fn above_child_numbers(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= FIRST_FREE_NUMBER {
         return Ok(fd);
     }
-    Ok(fcntl_dupfd_cloexec(&fd, FIRST_FREE_NUMBER)?)
+    match fcntl_dupfd_cloexec(&fd, FIRST_FREE_NUMBER) {
+        // So the kernel says that the limit of descriptors is below the number asked for.
+        Err(Errno::INVAL) => Err(Errno::MFILE.into()),
+        moved => Ok(moved?),
+    }
 }
 
 /// A child has 0 to 4 at most; the rest is room to grow.

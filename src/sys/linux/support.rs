@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
 
 /// The running program, for a parent that starts itself as its worker. A link that stays right when the file was
@@ -32,7 +32,8 @@ pub(crate) fn check_support() -> Result<(), Unsupported> {
         Err(errno) => return Err(Unsupported { what: "pidfd_open", errno }),
     };
     // We are not our own child: a kernel that understands the question answers ECHILD.
-    match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+    let ask = || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    match retry_on_intr(ask) {
         Ok(_) | Err(Errno::CHILD) => Ok(()),
         Err(errno) => Err(Unsupported { what: "waitid(P_PIDFD)", errno }),
     }

@@ -1,11 +1,13 @@
 //! Tests with real processes, and what they share: starting under a watchdog, looking into `/proc`, and running
 //! a test alone in a process of its own where it changes what belongs to the whole process.
 
+mod containing;
 mod ending;
 mod failing;
 mod orphans;
 mod readiness;
 mod starting;
+mod using;
 
 use std::env;
 use std::fs;
@@ -17,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::command::{ChildIo, SpawnCommand, SpawnError, Spawned};
+use super::containment::Containment;
 use super::poll::{Interest, Poll};
 use super::process::Process;
 use super::spawner::Spawner;
@@ -32,6 +35,7 @@ fn command(program: &str, args: &[&str]) -> SpawnCommand {
         env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
         cwd: None,
         io: ChildIo::Stdio,
+        containment: Containment::Group,
     }
 }
 
@@ -119,6 +123,16 @@ fn alive_with(mark: &str) -> Vec<u32> {
     numbers.filter(marked).filter(|&pid| is_alive(pid)).collect()
 }
 
+/// The children of this process, zombies included.
+fn children() -> Vec<u32> {
+    let mut all = Vec::new();
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let list = fs::read_to_string(task.unwrap().path().join("children")).unwrap();
+        all.extend(list.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+    }
+    all
+}
+
 fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -129,7 +143,13 @@ fn alone(module: &str, test: &str) -> bool {
     if env::var_os(ALONE).is_some() {
         return true;
     }
-    let mut child = this_test(module, test).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    check_passes(this_test(module, test), &format!("{test} alone"));
+    false
+}
+
+/// Runs a test in a process of its own, under the watchdog, and shows what it said if it fails.
+fn check_passes(mut command: Command, what: &str) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = child.stderr.take().unwrap();
     let reader = thread::spawn(move || {
         let mut text = String::new();
@@ -144,12 +164,11 @@ fn alone(module: &str, test: &str) -> bool {
         if Instant::now() > deadline {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("{test} alone: not done in time");
+            panic!("{what}: not done in time");
         }
         thread::sleep(Duration::from_millis(2));
     };
-    assert!(status.success(), "{test} alone: {status}\n{}", reader.join().unwrap());
-    false
+    assert!(status.success(), "{what}: {status}\n{}", reader.join().unwrap());
 }
 
 /// The command that runs one test in a process of its own.

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use super::super::process::Signal;
+use super::super::process::{Ended, Signal};
 use super::*;
 
 #[test]
@@ -10,13 +10,13 @@ fn exit_codes_and_signals_are_reported() {
     let mut child = spawn(sh("exit 7")).unwrap();
     wait_exit(&child.process);
     assert!(child.process.has_exited(), "asking twice consumes nothing");
-    assert_eq!(child.process.reap().unwrap().code(), Some(7));
-    assert_eq!(child.process.reap(), None);
+    assert_eq!(child.process.reap().status.unwrap().code(), Some(7));
+    assert_eq!(child.process.reap(), Ended::default());
 
     let mut child = spawn(command("cat", &[])).unwrap();
     child.process.signal_group(Signal::Term);
     wait_exit(&child.process);
-    assert_eq!(child.process.reap().unwrap().signal(), Some(libc::SIGTERM));
+    assert_eq!(child.process.reap().status.unwrap().signal(), Some(libc::SIGTERM));
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn signals_after_the_end_are_harmless() {
     wait_exit(&child.process);
     child.process.signal_group(Signal::Kill);
     child.process.signal_group(Signal::Kill);
-    assert!(child.process.reap().unwrap().success());
+    assert!(child.process.reap().status.unwrap().success());
     child.process.signal_group(Signal::Kill);
     child.process.signal_group(Signal::Term);
 }
@@ -60,7 +60,7 @@ fn reaping_kills_what_is_left_of_the_group() {
     let grandchild: u32 = read_line(&child.from_child).parse().unwrap();
     wait_exit(&child.process);
     assert!(is_alive(grandchild));
-    assert!(child.process.reap().unwrap().success());
+    assert!(child.process.reap().status.unwrap().success());
     eventually("grandchild gone", WATCHDOG, || !is_alive(grandchild));
 }
 
@@ -82,7 +82,7 @@ fn a_host_that_ignores_sigchld_loses_only_the_status() {
     let mut child = spawn(sh("sleep 1000 & echo $!; exit 3")).unwrap();
     let grandchild: u32 = read_line(&child.from_child).parse().unwrap();
     wait_exit(&child.process);
-    assert_eq!(child.process.reap(), None);
+    assert_eq!(child.process.reap(), Ended::default());
     if kernel_signals_groups_by_handle() {
         eventually("grandchild gone", WATCHDOG, || !is_alive(grandchild));
     } else {

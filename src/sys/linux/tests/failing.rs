@@ -144,16 +144,6 @@ fn running_out_of_descriptors_is_typed_at_every_step() {
     drop(taken);
 }
 
-/// The children of this process, zombies included.
-fn children() -> Vec<u32> {
-    let mut all = Vec::new();
-    for task in fs::read_dir("/proc/self/task").unwrap() {
-        let list = fs::read_to_string(task.unwrap().path().join("children")).unwrap();
-        all.extend(list.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
-    }
-    all
-}
-
 /// A directory that goes away with the test.
 struct Files(PathBuf);
 

@@ -10,8 +10,10 @@ use super::*;
 
 /// Passes the mark that the children carry to the parent that is to be killed.
 const MARK: &str = "STOKEHOLD_SYS_TEST_MARK";
-/// Tells that parent to kill its guardian first.
+/// Tells that parent to kill its guardian.
 const UNGUARDED: &str = "STOKEHOLD_SYS_TEST_UNGUARDED";
+/// Tells it to kill its guardian, and to start another child.
+const REGUARDED: &str = "STOKEHOLD_SYS_TEST_REGUARDED";
 /// The promise: nobody is left after this.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -45,6 +47,21 @@ fn without_a_guardian_direct_children_still_die() {
     for pid in left {
         let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
     }
+}
+
+#[test]
+fn a_guardian_that_was_killed_is_replaced_with_the_next_start_and_told_of_everybody() {
+    if let Ok(mark) = env::var(MARK) {
+        be_the_parent(&mark);
+        return;
+    }
+    let test = "a_guardian_that_was_killed_is_replaced_with_the_next_start_and_told_of_everybody";
+    let victim = Victim::start(test, &[(REGUARDED, "1")]);
+    assert!(is_alive(victim.guardian));
+    let (mark, guardian) = (victim.mark.clone(), victim.guardian);
+    victim.kill();
+    eventually("children and grandchildren gone", SOON, || alive_with(&mark).is_empty());
+    eventually("guardian gone", SOON, || !is_alive(guardian));
 }
 
 #[test]
@@ -137,16 +154,26 @@ impl Victim {
 fn be_the_parent(mark: &str) {
     let spawner = Spawner::get().unwrap();
     let guardian = spawner.guardian_pid().unwrap();
-    if env::var_os(UNGUARDED).is_some() {
-        kill_process(Pid::from_raw(guardian.cast_signed()).unwrap(), Signal::KILL).unwrap();
-        eventually("guardian gone", WATCHDOG, || !spawner.has_guardian());
-    }
     let marked = |mut command: SpawnCommand| {
         command.env.push((MARK.into(), mark.into()));
         spawn(command).unwrap()
     };
     let sleep = marked(command("sleep", &["1000"]));
     let family = marked(sh("sleep 1000 & sleep 1000"));
+    let kill_guardian = || {
+        kill_process(Pid::from_raw(spawner.guardian_pid().unwrap().cast_signed()).unwrap(), Signal::KILL)
+            .unwrap();
+        eventually("guardian gone", WATCHDOG, || !spawner.has_guardian());
+    };
+    if env::var_os(UNGUARDED).is_some() {
+        kill_guardian();
+    }
+    let newcomer = env::var_os(REGUARDED).is_some().then(|| {
+        kill_guardian();
+        spawn(command("cat", &[])).unwrap()
+    });
+    let guardian = spawner.guardian_pid().unwrap_or(guardian);
     eprintln!("{guardian} {} {}", sleep.process.pid(), family.process.pid());
     let _ = std::io::stdin().read_line(&mut String::new());
+    drop(newcomer);
 }

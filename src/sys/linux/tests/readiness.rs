@@ -40,6 +40,26 @@ fn data_room_and_closing_are_told_apart() {
 }
 
 #[test]
+fn an_alarm_ends_one_wait_and_can_be_taken_back() {
+    let poll = Poll::new().unwrap();
+    for after in [Duration::ZERO, Duration::from_millis(20)] {
+        poll.set_alarm(Some(after)).unwrap();
+        let begun = Instant::now();
+        assert_eq!(wait(&poll, WATCHDOG), []);
+        assert!(begun.elapsed() >= after && begun.elapsed() < WATCHDOG, "{:?}", begun.elapsed());
+    }
+    let short = Duration::from_millis(30);
+    let begun = Instant::now();
+    assert_eq!(wait(&poll, short), []);
+    assert!(begun.elapsed() >= short, "it rang twice");
+    poll.set_alarm(Some(Duration::from_millis(5))).unwrap();
+    poll.set_alarm(None).unwrap();
+    let begun = Instant::now();
+    assert_eq!(wait(&poll, short), []);
+    assert!(begun.elapsed() >= short, "it rang though it was taken back");
+}
+
+#[test]
 fn an_empty_pipe_would_block_and_a_full_one_too() {
     let reading = ChildPipe::new(OurEnd::Reading).unwrap();
     let error = super::super::read(reading.ours.as_fd(), &mut [0; 8]).unwrap_err();

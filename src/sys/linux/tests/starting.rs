@@ -142,7 +142,7 @@ fn many_starts_from_many_threads_all_succeed() {
                 for _ in 0..25 {
                     let mut child = spawn(command("true", &[])).unwrap();
                     wait_exit(&child.process);
-                    assert!(child.process.reap().unwrap().success());
+                    assert!(child.process.reap().status.unwrap().success());
                 }
             })
         })

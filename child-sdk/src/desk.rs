@@ -1,0 +1,347 @@
+//! Where a frame meets its handler, and a handler's end becomes an answer. It reads nothing; what it writes, it writes when
+//! `coalesce` or the next handler demands it.
+//!
+//! Frames are handled where they lie in the splitter's buffer; nothing is copied or allocated for a task besides what the
+//! handler does.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use stokehold_protocol::{
+    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, Splitter, code,
+};
+
+use crate::coalesce::{Before, Coalesce};
+use crate::context::Ctx;
+use crate::line::Line;
+use crate::probe::{Pace, Point, Probe};
+use crate::serve::Stop;
+use crate::{failure, panics, report};
+
+/// Bytes that may wait for a write; with more, even refusals are written before the next frame is looked at.
+const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// A buffer that grew beyond this is given back, so that one giant answer does not stay paid for.
+const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
+
+/// Names listed to somebody who asked for a request that nobody handles.
+const NAMES_LISTED_MAX: usize = 16;
+
+/// A handler under its name.
+pub(crate) struct Entry<'h, S> {
+    /// The request's name.
+    pub(crate) name: &'static str,
+    /// Reads the input, runs the handler, and leaves the encoded result in the last argument, which comes empty.
+    pub(crate) run: Run<'h, S>,
+}
+
+/// A handler without its types.
+pub(crate) type Run<'h, S> =
+    Box<dyn FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<(), Box<WireFailure>> + 'h>;
+
+impl<S> fmt::Debug for Entry<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Entry").field(&self.name).finish()
+    }
+}
+
+/// What comes after a frame.
+pub(crate) enum After {
+    GoOn,
+    /// All that was received is done: say BYE.
+    Finish,
+    /// End without a word.
+    Drop,
+}
+
+/// Answers on their way out.
+pub(crate) struct Outbox {
+    pub(crate) bytes: Vec<u8>,
+    line: Arc<Line>,
+    coalesce: Coalesce,
+}
+
+impl Outbox {
+    pub(crate) fn new(line: Arc<Line>) -> Self {
+        Self { bytes: Vec::new(), line, coalesce: Coalesce::default() }
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Stop> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        self.line.write(&self.bytes)?;
+        self.coalesce.flushed();
+        empty(&mut self.bytes);
+        Ok(())
+    }
+}
+
+/// Everything that a frame meets.
+pub(crate) struct Desk<'e, 'h, S, P> {
+    session: ChildSession,
+    pub(crate) out: Outbox,
+    entries: &'e mut [Entry<'h, S>],
+    state: S,
+    context: Ctx,
+    /// Whether tasks may wait here behind the one in hand.
+    has_company: bool,
+    /// Whether the parent is told of every start. Then no answer ever waits across a handler.
+    tells_starts: bool,
+    /// Frames whose turn has come.
+    frames: u64,
+    /// Tasks whose handler has begun.
+    tasks: u64,
+    /// The result of the task in hand, encoded.
+    scratch: Vec<u8>,
+    /// The clock as it was last read: the end of one handler is the start of the next.
+    now: Instant,
+    probe: Arc<P>,
+    steps: Steps,
+}
+
+/// What an active probe has been told about the next task.
+#[derive(Debug, Default)]
+struct Steps {
+    pace: Pace,
+    waits: bool,
+    has_header: bool,
+}
+
+impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
+    pub(crate) fn new(
+        session: ChildSession,
+        out: Outbox,
+        entries: &'e mut [Entry<'h, S>],
+        state: S,
+        context: Ctx,
+        probe: Arc<P>,
+    ) -> Self {
+        Self {
+            // With a window of 1 nothing ever stands behind a task, so that nothing needs to be said of held-back answers.
+            has_company: session.window() > 1,
+            session,
+            out,
+            entries,
+            state,
+            context,
+            tells_starts: false,
+            frames: 0,
+            tasks: 0,
+            scratch: Vec::new(),
+            now: Instant::now(),
+            probe,
+            steps: Steps::default(),
+        }
+    }
+
+    /// Reads into the splitter, waiting for more. 0 is the end.
+    pub(crate) fn read(&mut self, splitter: &mut Splitter) -> Result<usize, Stop> {
+        let space = splitter.space();
+        let count =
+            if self.probe.is_active() { self.read_probed(space)? } else { self.out.line.read(space)? };
+        splitter.filled(count);
+        self.now = Instant::now();
+        Ok(count)
+    }
+
+    /// Handles every whole frame there is.
+    pub(crate) fn work_through(&mut self, splitter: &mut Splitter) -> Result<After, Stop> {
+        while let Some(frame) = splitter.next_frame().map_err(PeerError::from)? {
+            if self.out.line.must_drop() {
+                return Ok(After::Drop);
+            }
+            self.frames = self.frames.wrapping_add(1);
+            let after = match frame {
+                FrameEvent::Frame { id, body } => self.take(id, body)?,
+                FrameEvent::TooLarge { id, len, head } => {
+                    self.session.handle_too_large(id, len, head, &mut self.out.bytes);
+                    After::GoOn
+                }
+            };
+            if !matches!(after, After::GoOn) {
+                return Ok(after);
+            }
+            if self.out.bytes.len() > WAITING_BYTES_MAX {
+                self.write_out()?;
+            }
+        }
+        Ok(After::GoOn)
+    }
+
+    /// Writes what waits. If answers are held back no longer, the parent is told behind the last that was.
+    pub(crate) fn write_out(&mut self) -> Result<(), Stop> {
+        if self.out.coalesce.has_ended() {
+            self.out.coalesce.announce(false);
+            self.session.serial(true, &mut self.out.bytes)?;
+        }
+        self.out.flush()
+    }
+
+    /// The parent closed its end.
+    pub(crate) fn handle_eof(&mut self) {
+        self.session.handle_eof();
+    }
+
+    /// Says BYE, when all answers are written.
+    pub(crate) fn bye(&mut self) -> Result<(), Stop> {
+        let next = self.tasks.wrapping_add(1);
+        self.probe.reach(Point::BeforeBye, next);
+        self.session.bye(&mut self.out.bytes)?;
+        self.out.flush()?;
+        self.probe.reach(Point::AfterBye, next);
+        Ok(())
+    }
+
+    #[inline]
+    fn take(&mut self, id: u32, body: &[u8]) -> Result<After, Stop> {
+        // Matched where it lies: to move an event costs more than to handle it.
+        match &self.session.handle_frame(id, body, &mut self.out.bytes) {
+            Ok(ChildEvent::Task { id, request, data, meta }) => self.run(*id, request, data, meta)?,
+            Ok(ChildEvent::OneWay { request, data }) => self.run(0, request, data, &Meta::default())?,
+            Ok(ChildEvent::Ping { data }) => {
+                if !self.out.line.has_notes() || self.out.line.take_ping(self.frames) {
+                    self.session.pong(data, &mut self.out.bytes);
+                }
+            }
+            Ok(ChildEvent::Die(Die { now: true, .. })) => return Ok(After::Drop),
+            Ok(ChildEvent::Die(_)) => return Ok(After::Finish),
+            Ok(ChildEvent::Hello) => {
+                self.context.set_voice(self.session.voice());
+                self.tells_starts = self.session.tells_starts();
+            }
+            // A task whose CANCEL has its turn is answered: it was seen ahead, in time or never.
+            Ok(ChildEvent::Cancel { .. } | ChildEvent::Refused | ChildEvent::Ignored) => {}
+            Err(error) => return Err(Stop::Peer(error.clone())),
+        }
+        Ok(After::GoOn)
+    }
+
+    /// Runs a task, or with id 0 a one-way request, and appends its answer.
+    fn run(&mut self, id: u32, request: &str, data: &[u8], meta: &Meta) -> Result<(), Stop> {
+        let Some(index) = self.entries.iter().position(|entry| entry.name == request) else {
+            return if id == 0 { Ok(()) } else { self.refuse_unknown(id, request) };
+        };
+        if self.out.line.has_notes() && id != 0 && self.out.line.cancels(self.frames, id) {
+            return self.refuse_cancelled(id);
+        }
+        self.tasks = self.tasks.wrapping_add(1);
+        self.prepare(id)?;
+        let Some(entry) = self.entries.get_mut(index) else { return Ok(()) };
+        empty(&mut self.scratch);
+        self.context.begin(entry.name, id, meta, self.now, self.tasks);
+        let (state, context, scratch) = (&mut self.state, &mut self.context, &mut self.scratch);
+        let outcome = panics::catch(|| (entry.run)(state, data, context, scratch)).unwrap_or_else(Err);
+        self.context.end();
+        let end = Instant::now();
+        self.out.coalesce.handler_ran(self.now, end);
+        self.now = end;
+        self.reach(Point::AfterHandler);
+        match outcome {
+            Ok(()) if id == 0 => {}
+            Ok(()) => {
+                let result = &self.scratch;
+                self.session.finished(id, &mut self.out.bytes, |out| out.extend_from_slice(result))?;
+            }
+            // Nobody will be told, but it should not vanish either.
+            Err(failure) if id == 0 => {
+                report::line(format_args!("one-way request {request:?} failed: {}", failure.message));
+            }
+            Err(failure) => self.session.failed(id, &failure, &mut self.out.bytes)?,
+        }
+        if self.probe.is_active() { self.answer_probed() } else { Ok(()) }
+    }
+
+    /// Before a handler: writes what must not wait until it ends.
+    fn prepare(&mut self, id: u32) -> Result<(), Stop> {
+        if self.tells_starts || self.probe.is_active() {
+            return self.tell_start(id);
+        }
+        match self.out.coalesce.before_handler(self.out.bytes.len(), self.now) {
+            Before::Announce if self.has_company => self.announce()?,
+            Before::Nothing | Before::Announce => {}
+            Before::Write => {
+                self.write_out()?;
+                self.now = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all answers, and with them that the handler of `id` begins.
+    fn tell_start(&mut self, id: u32) -> Result<(), Stop> {
+        self.reach(Point::AfterRead);
+        if self.tells_starts && id != 0 {
+            self.session.started(id, &mut self.out.bytes)?;
+        }
+        self.out.flush()?;
+        self.now = Instant::now();
+        self.reach(Point::AfterStarted);
+        Ok(())
+    }
+
+    /// Tells the parent that answers will be held back. It must know before the first of them is, so this is written now.
+    #[cold]
+    fn announce(&mut self) -> Result<(), Stop> {
+        self.out.coalesce.announce(true);
+        self.session.serial(false, &mut self.out.bytes)?;
+        self.out.flush()?;
+        self.now = Instant::now();
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse_unknown(&mut self, id: u32, request: &str) -> Result<(), Stop> {
+        let names: Vec<&str> = self.entries.iter().map(|entry| entry.name).take(NAMES_LISTED_MAX).collect();
+        let more = if self.entries.len() > names.len() { ", …" } else { "" };
+        let message = format!("no handler for {request:?}; this worker has: {}{more}", names.join(", "));
+        let refusal = failure::not_begun(code::UNKNOWN_REQUEST, message);
+        Ok(self.session.failed(id, &refusal, &mut self.out.bytes)?)
+    }
+
+    #[cold]
+    fn refuse_cancelled(&mut self, id: u32) -> Result<(), Stop> {
+        let refusal = failure::not_begun(code::CANCELLED, "cancelled before it began");
+        Ok(self.session.failed(id, &refusal, &mut self.out.bytes)?)
+    }
+
+    /// Reads a header or a body.
+    #[cold]
+    fn read_probed(&mut self, space: &mut [u8]) -> Result<usize, Stop> {
+        let next = self.tasks.wrapping_add(1);
+        if !std::mem::replace(&mut self.steps.waits, true) {
+            self.probe.reach(Point::BeforeRead, next);
+        }
+        let wanted = self.steps.pace.wanted().min(space.len());
+        let count = self.out.line.read(space.get_mut(..wanted).unwrap_or_default())?;
+        let header = self.steps.pace.took(space.get(..count).unwrap_or_default());
+        if header.is_some_and(|id| id != 0) && !std::mem::replace(&mut self.steps.has_header, true) {
+            self.probe.reach(Point::AfterHeader, next);
+        }
+        Ok(count)
+    }
+
+    /// Writes the answer just made, by itself and in two parts.
+    #[cold]
+    fn answer_probed(&mut self) -> Result<(), Stop> {
+        if !self.out.bytes.is_empty() {
+            let between = || self.probe.reach(Point::MidFinished, self.tasks);
+            self.out.line.write_halves(&self.out.bytes, between)?;
+            self.out.bytes.clear();
+            self.reach(Point::AfterFinished);
+        }
+        (self.steps.waits, self.steps.has_header) = (false, false);
+        Ok(())
+    }
+
+    fn reach(&self, point: Point) {
+        self.probe.reach(point, self.tasks);
+    }
+}
+
+/// Empties a buffer, and gives back what a giant left.
+fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(BUFFER_BYTES_KEPT);
+}

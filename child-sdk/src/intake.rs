@@ -1,0 +1,116 @@
+//! The input as two threads share it: bytes are read once, looked at once, and kept for the thread that serves, in order.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read};
+
+use stokehold_protocol::ChildVoice;
+
+use crate::lookahead::{Lookahead, Sight};
+use crate::notes::Notes;
+
+/// Bytes read ahead at most while a handler runs. What stands behind them is seen when it ends. Windows of tiny tasks are far
+/// below; a window of giant ones had better wait in the parent.
+const AHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes read ahead at a time: a whole default pipe.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Where bytes come from.
+pub(crate) trait Source: Read + Send {
+    /// Whether a read would give bytes, the end or an error without waiting.
+    fn is_ready(&self) -> bool;
+}
+
+/// The input, what was read ahead, and what was seen in it.
+pub(crate) struct Intake {
+    source: Box<dyn Source>,
+    /// Read while a handler ran, and not yet taken.
+    ahead: VecDeque<u8>,
+    /// The end or an error has come; the thread that serves learns of it behind `ahead`.
+    ended: Option<io::Result<()>>,
+    lookahead: Lookahead,
+    /// Something was seen since this was last set to false.
+    pub(crate) seen: bool,
+    /// What is to be done before its turn.
+    pub(crate) notes: Notes,
+    /// DIE with `now` was seen.
+    pub(crate) die_now: bool,
+    /// How PONGs are addressed.
+    pub(crate) voice: ChildVoice,
+}
+
+impl Intake {
+    pub(crate) fn new(source: Box<dyn Source>) -> Self {
+        Self {
+            source,
+            ahead: VecDeque::new(),
+            ended: None,
+            lookahead: Lookahead::default(),
+            seen: false,
+            notes: Notes::default(),
+            die_now: false,
+            voice: ChildVoice::new(1),
+        }
+    }
+
+    /// Gives what was read ahead, or waits for more. 0 is the end.
+    pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.read(space)?;
+            if self.ahead.is_empty() {
+                self.ahead = VecDeque::new();
+            }
+            return Ok(count);
+        }
+        if let Some(ended) = &mut self.ended {
+            return std::mem::replace(ended, Ok(())).map(|()| 0);
+        }
+        let count = self.source.read(space)?;
+        self.pass(space.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    /// Reads ahead what is there, without waiting.
+    pub(crate) fn look(&mut self) {
+        while self.may_look() && self.source.is_ready() {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            match self.source.read(&mut chunk) {
+                Ok(0) => self.ended = Some(Ok(())),
+                Ok(count) => {
+                    chunk.truncate(count);
+                    self.pass(&chunk);
+                    self.ahead.extend(&chunk);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => self.ended = Some(Err(error)),
+            }
+        }
+    }
+
+    /// Whether there may be more to read ahead: the input has not ended, and there is room.
+    pub(crate) fn may_look(&self) -> bool {
+        self.ended.is_none() && self.ahead.len() < AHEAD_BYTES_MAX
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        let (notes, die_now, seen) = (&mut self.notes, &mut self.die_now, &mut self.seen);
+        self.lookahead.pass(bytes, |number, sight| {
+            *seen = true;
+            match sight {
+                Sight::Cancel(id) => notes.add_cancel(number, id),
+                Sight::DieNow => *die_now = true,
+                Sight::Ping(data) => notes.add_ping(number, data),
+            }
+        });
+    }
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake")
+            .field("ahead", &self.ahead.len())
+            .field("ended", &self.ended)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,10 @@
+//! Hands the engine's bytes to the body of the target `payloads`, which the tests replay too. It checks nothing itself.
+
+#![no_main]
+
+#[path = "../../tests/suite/corpora/payloads.rs"]
+mod payloads;
+#[path = "../../tests/suite/corpora/stretch.rs"]
+mod stretch;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| payloads::run(bytes));

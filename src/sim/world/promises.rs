@@ -1,0 +1,386 @@
+//! What was promised to each task and worker, seen from outside the core: who has it, since when, how often, for how long.
+
+use std::time::{Duration, Instant};
+
+use stokehold_protocol::{Failure, Message, data};
+
+use super::{Delivery, World};
+use crate::core::slot::Life;
+use crate::core::store::Store;
+use crate::core::{Event, Outcome, Retirement, TaskErrorKind};
+
+/// So much later than its limit a task may be stopped: a worker that is about to exit by itself is given that second.
+const EXIT: Duration = Duration::from_secs(1);
+
+/// See `restart`: fruitless lives in a row.
+const INTENSITY: usize = 5;
+const INTENSITY_PERIOD: Duration = Duration::from_secs(10);
+
+/// What is known of a slot.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    /// The tasks that the worker was handed and whose final answer was not read, oldest first.
+    pub(super) leases: Vec<Lease>,
+    /// Since when nothing is read of it.
+    pub(super) paused_since: Option<Instant>,
+    /// The task that its worker is ended for was answered after that was decided.
+    is_excused: bool,
+    /// When its fruitless lives ended.
+    fruitless: Vec<Instant>,
+}
+
+/// A task that a worker was handed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) id: u32,
+    pub(super) task: u64,
+    /// Its task has ended.
+    pub(super) is_ghost: bool,
+    /// Since when the worker may be doing it.
+    pub(super) turn: Option<Instant>,
+    /// How long nothing was read meanwhile.
+    held_up: Duration,
+    /// The worker said STARTED.
+    started: bool,
+    /// The last sign of progress.
+    sign: Instant,
+}
+
+impl World {
+    /// A task goes to a worker.
+    pub(super) fn note_delivery(&mut self, delivery: Delivery, holder: (usize, u32)) {
+        let Delivery { task, pid, attempt, .. } = delivery;
+        let (slot, id) = holder;
+        let now = self.now;
+        let known = self.known(task);
+        assert!(known.holder.is_none(), "task {task} is with two workers");
+        assert!(known.end.is_none(), "task {task} was answered and is handed out again");
+        assert!(attempt >= 1);
+        assert!(known.waiter.borrow().is_there, "nobody wants task {task}");
+        let once = known.policy.at_most_once;
+        assert!(!(once && known.may_have_begun), "task {task} may run twice and must not");
+        known.holder = Some(holder);
+        assert_eq!(self.children[slot].as_ref().map(|child| child.pid), Some(pid));
+        assert!(self.core.slots[slot].paused_for.is_none(), "task {task} goes to a worker that is not read");
+        let lease = Lease {
+            id,
+            task,
+            is_ghost: false,
+            turn: None,
+            held_up: Duration::ZERO,
+            started: false,
+            sign: now,
+        };
+        self.seats[slot].leases.push(lease);
+        self.review(slot);
+    }
+
+    /// The parent reads a frame, or what is left of one that is too large.
+    pub(super) fn note_frame(&mut self, slot: usize, id: u32, body: &[u8], is_whole: bool) {
+        let place = &self.core.slots[slot];
+        if place.garbled || place.session.has_ended() || id == 0 {
+            return;
+        }
+        let (now, tells_starts) = (self.now, place.session.tells_starts());
+        let Ok(message) = Message::decode(body) else { return };
+        let target = place.stopping.as_ref().filter(|_| place.life == Life::Ending).map(|(key, _)| *key);
+        let target = target.and_then(|key| self.core.store.peek(key)).map(|task| task.number);
+        let seat = &mut self.seats[slot];
+        let Some(index) = seat.leases.iter().position(|lease| lease.id == id) else { return };
+        match message.request {
+            "FINISHED" | "FAILED" => {
+                let lease = seat.leases.remove(index);
+                seat.is_excused |= target == Some(lease.task);
+                if lease.is_ghost {
+                    return;
+                }
+                let key = self.known(lease.task).key.expect("a task that was accepted");
+                let lost_items = self.core.store.peek(key).is_some_and(|task| task.lost_items());
+                let known = self.known(lease.task);
+                known.holder = None;
+                // An answer that is not the whole one counts as a failure.
+                known.lives += u32::from(match message.request {
+                    "FAILED" => Failure::decode(message.data).begun != Some(false),
+                    _ => lost_items || !is_whole,
+                });
+            }
+            "STARTED" if tells_starts => seat.leases[index].started = true,
+            "PROGRESS" | "ITEM" => seat.leases[index].sign = now,
+            _ => {}
+        }
+    }
+
+    /// A task has ended.
+    pub(super) fn note_end(&mut self, task: u64, outcome: Outcome, bytes: usize) {
+        assert!(bytes > 0);
+        let holder = self.known(task).holder.take();
+        if let Some((slot, id)) = holder {
+            self.note_ghost(slot, id, &outcome);
+        }
+        let keeps = self.config.keeps_dead_letters;
+        let buried = self.buried.contains(&task);
+        let known = self.known(task);
+        let mut is_deadly = false;
+        match &outcome {
+            Ok(answered) => {
+                assert_eq!(data::decode::<String>(&answered.data).unwrap(), task.to_string());
+                let Some((pid, _, items)) = known.answered_by else {
+                    panic!("task {task} was never answered")
+                };
+                assert_eq!(answered.pid, pid, "an answer of an earlier attempt counts");
+                if let Some(stream) = known.waiter.borrow().stream {
+                    assert_eq!(
+                        stream.came, items,
+                        "results of task {task} are missing, and its end says nothing of it"
+                    );
+                }
+            }
+            Err(error) => {
+                let kind = error.kind();
+                assert_eq!(error.task(), task);
+                is_deadly = matches!(kind, TaskErrorKind::Dead | TaskErrorKind::Lost);
+                let is_for_burial = match kind {
+                    TaskErrorKind::Dead | TaskErrorKind::Lost | TaskErrorKind::TimedOut { .. } => true,
+                    TaskErrorKind::Failed => error.attempts().len() > 1,
+                    _ => false,
+                };
+                assert_eq!(keeps && is_for_burial, buried, "task {task} and the dead letters: {error:?}");
+                assert!(kind != TaskErrorKind::Lost || known.policy.at_most_once);
+            }
+        }
+        assert!(known.end.replace(outcome).is_none(), "task {task} has two ends");
+        self.live.remove(&task);
+        if is_deadly {
+            self.forgive();
+        }
+    }
+
+    /// A task ended while a worker has it. That is for those only that no worker is doing.
+    fn note_ghost(&mut self, slot: usize, id: u32, outcome: &Outcome) {
+        let is_paused = self.core.slots[slot].paused_for.is_some();
+        let seat = &mut self.seats[slot];
+        let lease = seat.leases.iter_mut().find(|lease| lease.id == id).expect("a lease of its holder");
+        let kind = outcome.as_ref().err().map(|error| error.kind());
+        assert!(
+            matches!(kind, Some(TaskErrorKind::Cancelled { .. } | TaskErrorKind::TimedOut { .. }))
+                && (lease.turn.is_none() || is_paused),
+            "task {} ended while a worker has it: {outcome:?}",
+            lease.task
+        );
+        lease.is_ghost = true;
+    }
+
+    /// A worker dies, with the last `unread` bytes written to it still in its pipe.
+    pub(super) fn note_death(&mut self, slot: usize, unread: u64) {
+        let child = self.children[slot].as_ref().expect("a process that can exit");
+        let place = &self.core.slots[slot];
+        let target = place
+            .stopping
+            .as_ref()
+            .filter(|_| place.fault.is_some() && child.terminated)
+            .map(|(key, _)| *key);
+        if place.finished > 0 && target.is_none() {
+            self.seats[slot].fruitless.clear();
+        } else if place.was_ready && target.is_none() {
+            self.seats[slot].fruitless.push(self.now);
+        }
+        let is_for_ghost = target.is_some_and(|key| self.core.store.peek(key).is_none());
+        let target = target.and_then(|key| self.core.store.peek(key)).map(|task| task.number);
+        let leases = std::mem::take(&mut self.seats[slot].leases);
+        self.seats[slot].is_excused = false;
+        self.seats[slot].paused_since = None;
+        for lease in leases.iter().filter(|lease| !lease.is_ghost) {
+            self.known(lease.task).holder = None;
+        }
+        let child = self.children[slot].as_ref().expect("a process that can exit");
+        if self.core.slots[slot].session.has_ended() {
+            // Of what it had not answered at BYE it had begun nothing. Its time may have been over all the same.
+            if let Some(target) = target {
+                self.known(target).lives += 1;
+            }
+            return;
+        }
+        // The last one did not reach it after all if bytes are left. After its BYE it reads what comes and does nothing with it.
+        let has_read = match child.said_bye && child.reads {
+            true => u32::MAX,
+            false => child.has_read.saturating_sub(u32::from(unread > 0)),
+        };
+        let place = &self.core.slots[slot];
+        let (serial, tells_starts, is_alone) =
+            (place.session.child().serial, place.session.tells_starts(), place.alone);
+        let suspects: Vec<Lease> = leases
+            .iter()
+            .filter(|lease| lease.id <= has_read && (lease.started || !tells_starts))
+            .copied()
+            .collect();
+        let is_certain = suspects.len() == 1 || is_alone || (serial && !tells_starts);
+        let guilty = match target {
+            Some(target) => Some(target),
+            None => suspects.first().filter(|_| is_certain).map(|lease| lease.task),
+        };
+        if let Some(guilty) = guilty.filter(|_| !is_for_ghost) {
+            self.known(guilty).lives += 1;
+        }
+        for (index, lease) in suspects.iter().enumerate() {
+            let known = self.known(lease.task);
+            known.may_have_begun |= index == 0 || !serial || tells_starts;
+        }
+        for lease in leases.iter().filter(|lease| lease.id <= has_read && unread == 0 && !tells_starts) {
+            // One that must not run twice must not even be handed out again once a worker has read it.
+            let known = self.known(lease.task);
+            known.may_have_begun |= known.policy.at_most_once;
+        }
+    }
+
+    /// What a dead worker wrote to the end must have been read.
+    pub(super) fn check_all_was_read(&self, slot: usize) {
+        let Some(child) = &self.children[slot] else { return };
+        let place = &self.core.slots[slot];
+        if place.garbled || place.session.has_ended() || child.output_closed {
+            return;
+        }
+        let lost = self.seats[slot].leases.iter().find(|lease| child.answered.contains(&lease.id));
+        assert!(lost.is_none(), "an answer that was written to the end is lost: {lost:?}");
+    }
+
+    /// The past of all workers is forgotten.
+    pub(super) fn forgive(&mut self) {
+        for seat in &mut self.seats {
+            seat.fruitless.clear();
+        }
+    }
+
+    /// A process is wanted: there must not have been too many in vain.
+    pub(super) fn check_intensity(&self, slot: usize) {
+        let lives =
+            self.seats[slot].fruitless.iter().filter(|end| self.now - **end <= INTENSITY_PERIOD).count();
+        assert!(lives <= INTENSITY, "slot {slot} had {lives} fruitless lives and gets another");
+    }
+
+    /// SIGTERM must have a reason.
+    pub(super) fn check_reason(&mut self, slot: usize) {
+        let place = &mut self.core.slots[slot];
+        if self.is_ending || place.session.open_count() == 0 {
+            return;
+        }
+        let target = place.stopping.as_ref().map(|(key, _)| *key);
+        let is_held = place.session.leases().iter().any(|(_, key)| Some(*key) == target);
+        assert!(
+            is_held || self.seats[slot].is_excused,
+            "slot {slot} is ended for a task that it does not have any more: {:?}",
+            self.core.slots[slot]
+        );
+    }
+
+    pub(super) fn note_event(&mut self, event: &Event) {
+        match event {
+            Event::TaskOverdue { task, limit, .. } => {
+                let Some((slot, id)) = self.known(*task).holder else {
+                    panic!("task {task} is overdue with nobody")
+                };
+                let now = self.now;
+                let lease = self.seats[slot].leases.iter().find(|lease| lease.id == id).expect("a lease");
+                let ago = now - lease.sign;
+                assert!(ago >= *limit, "task {task} made progress {ago:?} ago and is overdue: {lease:?}");
+            }
+            Event::WorkerRetired {
+                worker,
+                why: Retirement::Age | Retirement::Memory | Retirement::Tasks,
+                ..
+            } => {
+                let others = self.core.slots.iter().filter(|place| place.number == *worker);
+                let mut others = others.filter(|place| place.retiring.is_none());
+                assert!(
+                    others.any(|place| place.was_ready && place.life == Life::Running),
+                    "worker {worker} leaves before another is ready in its place"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// What follows for the leases of a slot from what was read and written.
+    pub(super) fn review(&mut self, slot: usize) {
+        let now = self.now;
+        let place = &self.core.slots[slot];
+        let (serial, tells) = (place.session.child().serial, place.session.tells_starts());
+        let is_paused = place.paused_for.is_some();
+        let seat = &mut self.seats[slot];
+        let since = seat.paused_since;
+        seat.paused_since = is_paused.then(|| since.unwrap_or(now));
+        let count = seat.leases.len();
+        for (index, lease) in seat.leases.iter_mut().enumerate() {
+            let has_turn = if tells {
+                lease.started || count == 1 || (serial && index == 0)
+            } else {
+                !serial || index == 0
+            };
+            let is_timed = self.tasks[lease.task as usize - 1].policy.times_attempts();
+            if !has_turn && !is_timed {
+                // It says that it works in order now: then it does not do this one.
+                lease.turn = None;
+            }
+            if lease.turn.is_none() && has_turn && !is_paused {
+                lease.turn = Some(now);
+                lease.sign = lease.sign.max(now);
+            }
+            if let (Some(since), Some(turn), false) = (since, lease.turn, is_paused) {
+                lease.held_up += now.saturating_duration_since(since.max(turn));
+            }
+        }
+        if place.life == Life::Retired {
+            seat.fruitless.clear();
+        }
+    }
+
+    /// No task is later than its limits and the graces allow.
+    pub(super) fn check_limits(&self, task: u64) {
+        let (cancel, terminate) = (self.config.cancel_grace, self.config.terminate_grace);
+        let now = self.now;
+        let known = &self.tasks[task as usize - 1];
+        let (policy, submitted, holder) = (known.policy, known.submitted, known.holder);
+        let Some((slot, id)) = holder else {
+            let over = policy.total_limit().is_some_and(|limit| now >= submitted + limit);
+            assert!(!over, "task {task} waits beyond its limit");
+            return;
+        };
+        let Some(child) = &self.children[slot] else { return };
+        if child.killed {
+            return;
+        }
+        let is_leaving = child.said_bye || child.input_ended || child.output_closed;
+        let graces = cancel + if is_leaving { terminate.max(EXIT) } else { terminate };
+        let late = policy.total_limit().is_some_and(|limit| now > submitted + limit + graces);
+        assert!(!late, "task {task} took longer than it may in all, and its worker lives: {:?}", self.core.slots[slot]);
+        let is_paused = self.seats[slot].paused_since.is_some();
+        let lease =
+            self.seats[slot].leases.iter().find(|lease| lease.id == id).expect("a lease of its holder");
+        if let (Some(limit), Some(turn), false) = (policy.time_limit(), lease.turn, is_paused) {
+            let until = turn + lease.held_up + limit + graces;
+            assert!(now <= until, "task {task} took longer than an attempt may, and its worker lives");
+        }
+    }
+
+    /// What the core believes of a live task is what can be seen from outside.
+    pub(super) fn check_task(&mut self, task: u64) {
+        let known = &self.tasks[task as usize - 1];
+        let (lives, key, attempts) = (known.lives, known.key.expect("a live task"), known.policy.attempts);
+        let held = known.holder.is_some();
+        let inside = self.core.store.get_mut(key).expect("a live task is in the table");
+        let (used, recorded) =
+            (inside.lives_used, inside.existing_extra().map_or(0, |extra| extra.attempts.len()));
+        assert!(recorded <= 64, "the history of task {task} grows without end");
+        assert!(used < attempts, "task {task} has no life left, and lives");
+        assert!(
+            used <= lives,
+            "task {task} lost {used} lives, and should have lost {lives}: {:?}",
+            self.events.iter().rev().take(3).collect::<Vec<_>>()
+        );
+        assert!(
+            held || lives < attempts,
+            "task {task} lost {lives} of {attempts} lives, and goes on: {:?}",
+            self.events.iter().rev().take(3).collect::<Vec<_>>()
+        );
+        self.check_limits(task);
+    }
+}
