@@ -214,7 +214,10 @@ impl Ctx {
         let admitted = self.log_meter.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
         let Some(dropped) = admitted else { return };
         if dropped > 0 {
-            self.send_log(Level::Warn, format!("{dropped} lines for the log were dropped: too many in a second"));
+            self.send_log(
+                Level::Warn,
+                format!("{dropped} lines for the log were dropped: too many in a second"),
+            );
         }
         self.send_log(level, message.to_string());
     }

@@ -163,7 +163,8 @@ fn python_worker_answers_fails_dies_and_is_replaced() {
     assert_eq!(printed.code, Some(0), "{printed:?}");
     let lines: Vec<String> = printed.stdout.lines().map(without_pids).collect();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python_worker/worker.py");
-    let death = format!("worker 0 (pid N, python3 {}) was killed by SIGKILL while doing task 4", script.display());
+    let death =
+        format!("worker 0 (pid N, python3 {}) was killed by SIGKILL while doing task 4", script.display());
     let expected = [
         "echo: [1,\"two\",3.0]".to_owned(),
         "words: {\"a\": 2, \"b\": 1}".to_owned(),

@@ -2,7 +2,8 @@
 
 use crate::error::{DataError, PeerError};
 use crate::limits::{
-    ADDRESS_MAX, FRAME_LEN_CEILING, LIST_ENTRIES_MAX, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR, NAME_BYTES_MAX, TEXT_BYTES_MAX,
+    ADDRESS_MAX, FRAME_LEN_CEILING, LIST_ENTRIES_MAX, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR, NAME_BYTES_MAX,
+    TEXT_BYTES_MAX,
 };
 use crate::request::Capabilities;
 use crate::wire::{self, Marker, Reader};

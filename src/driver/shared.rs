@@ -15,7 +15,7 @@ use super::lease::NOBODY;
 use super::listener::Listener;
 use super::observer::Observer;
 use super::{Arrivals, ComesAbout, Ended, Engine, Lane, Ticket, remember};
-use crate::core::{Death, DeadLetter, Event, Policy};
+use crate::core::{DeadLetter, Death, Event, Policy};
 use crate::sys;
 
 /// What the handles of a pool and its threads share.

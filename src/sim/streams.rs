@@ -168,3 +168,17 @@ fn an_answer_in_the_grace_is_whole_or_none() {
         assert_eq!(world.end_of(task), Some(end), "with room for {room}");
     }
 }
+
+#[test]
+fn an_answer_of_a_worker_that_is_being_ended_is_whole_or_none() {
+    let mut world = World::ready(1, 1);
+    let task = world.submit_stream(Policy::default().total_timeout(100 * MS), 2);
+    world.item(0, 0);
+    world.shutdown(99 * MS);
+    world.advance(100 * MS);
+    assert!(world.child(0).terminated);
+    world.items(0, 0, 3);
+    world.answer(0);
+    let kind = TaskErrorKind::TimedOut { limit: Limit::Total, may_have_run: true };
+    assert_eq!(world.end_of(task), Some(Err(kind)));
+}

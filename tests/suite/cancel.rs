@@ -7,8 +7,8 @@ use stokehold_tests::{Arena, eventually, is_alive, within};
 
 use crate::child;
 use crate::performer::{
-    ANSWER_ANYWAY, GRACE, LATER, LINGER, RUN, STAY, assert_no_overlap, events_until, performers, runs,
-    wait_for_runs,
+    ANSWER_ANYWAY, GRACE, LATER, LINGER, READ_AHEAD, RUN, STAY, assert_no_overlap, events_until, performers,
+    pressed_performers, runs, wait_for_runs,
 };
 use crate::stage::{ECHO, MOMENT, PATIENCE, WHO, command, running_in, wait_for_effect};
 
@@ -42,7 +42,7 @@ fn a_task_in_the_queue_is_cancelled_at_once_and_never_runs() {
 fn a_running_task_is_told_and_its_worker_lives_on() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "notes TERM").stop_graces(MOMENT, MOMENT).start().unwrap();
+        let pool = performers(&arena, 1, "notes TERM").start().unwrap();
         let task = pool.submit(LINGER, "slow").unwrap();
         let run = wait_for_runs(&arena, "slow", 1);
         task.cancel();
@@ -59,7 +59,7 @@ fn a_running_task_that_does_not_stop_loses_its_worker_and_its_neighbours_run_onc
     within(PATIENCE, || {
         for (manner, rung) in [("notes TERM", Rung::Terminated), ("ignores TERM", Rung::Killed)] {
             let arena = Arena::new();
-            let pool = performers(&arena, 1, manner).window(8).start().unwrap();
+            let pool = pressed_performers(&arena, 1, manner).window(8).start().unwrap();
             let events = pool.events();
             let stuck = pool.submit(STAY, "stuck").unwrap();
             let neighbours = ["a", "b", "c"].map(|name| (name, pool.submit(RUN, name).unwrap()));
@@ -87,7 +87,7 @@ fn a_task_behind_others_is_cancelled_and_hurts_none_of_them() {
         let arena = Arena::new();
         let pool = performers(&arena, 1, "").window(8).start().unwrap();
         let events = pool.events();
-        let first = pool.submit(STAY, "first").unwrap();
+        let first = pool.submit(READ_AHEAD, "first").unwrap();
         let tasks = ["a", "b", "c", "d"].map(|name| pool.submit(RUN, name).unwrap());
         wait_for_runs(&arena, "first", 1);
         let pids = tasks.each_ref().map(running_in);
@@ -100,8 +100,12 @@ fn a_task_behind_others_is_cancelled_and_hurts_none_of_them() {
             assert_eq!(task.wait().unwrap_err().kind(), MAY_HAVE_RUN);
         }
         assert!(!first.is_done());
+        // What was to be written before is written when this is handed over.
+        let last = pool.submit(RUN, "last").unwrap();
+        running_in(&last);
         arena.open("first");
         first.wait().unwrap();
+        last.wait().unwrap();
         assert_eq!((a.wait().unwrap(), d.wait().unwrap()), (1, 1));
         assert_eq!(["a", "b", "c", "d"].map(|name| runs(&arena, name).len()), [1, 0, 0, 1]);
         assert_eq!(pool.submit(WHO, &()).unwrap().wait().unwrap().0, pids[0]);
@@ -127,7 +131,7 @@ fn a_cancel_after_the_end_changes_nothing() {
 fn an_answer_that_crosses_the_cancel_is_the_outcome() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "").stop_graces(MOMENT, MOMENT).start().unwrap();
+        let pool = performers(&arena, 1, "").start().unwrap();
         let task = pool.submit(ANSWER_ANYWAY, "crossing").unwrap();
         wait_for_runs(&arena, "crossing", 1);
         task.cancel();

@@ -61,7 +61,9 @@ fn a_task_whose_worker_is_killed_runs_again_elsewhere() {
         let victim = running_in(&task);
         kill(victim);
         let (number, attempt, signal) = wait_for_event(&events, |event| match event {
-            Event::TaskRetried { task, attempt, death, .. } => Some((*task, *attempt, death.as_ref()?.signal())),
+            Event::TaskRetried { task, attempt, death, .. } => {
+                Some((*task, *attempt, death.as_ref()?.signal()))
+            }
             _ => None,
         });
         assert_eq!((number, attempt, signal), (1, 1, Some(9)));

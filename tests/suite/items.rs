@@ -13,7 +13,9 @@ use stokehold::{
 };
 use stokehold_tests::{Arena, block_on, eventually, kill, stirrings, within};
 
-use crate::performer::{COUNT, HOLD, LINGER, RUN, SPILL, performers, runs, wait_for_runs};
+use crate::performer::{
+    COUNT, HOLD, LINGER, RUN, SPILL, performers, pressed_performers, runs, wait_for_runs,
+};
 use crate::stage::{MOMENT, PATIENCE, WHO, wait_for_effect};
 
 /// Results of `SPILL`.
@@ -333,7 +335,7 @@ fn a_pool_that_is_killed_ends_its_streams() {
 
 /// A pool of one worker whose stream is full, with a stream that its worker waits to write to.
 fn with_a_full_stream(arena: &Arena, policy: Policy) -> (Pool, ResultStream<Piece, u64>, u32) {
-    let pool = performers(arena, 1, "").policy(policy).stream_buffer(4, 1 << 20).start().unwrap();
+    let pool = pressed_performers(arena, 1, "").policy(policy).stream_buffer(4, 1 << 20).start().unwrap();
     let stream = pool.submit_stream::<Piece, _, _>(SPILL, &(1_000, PIECE)).unwrap();
     wait_for_effect(arena, "spilled 0");
     let TaskStatus::Running { pid, .. } = stream.status() else { panic!("{stream:?}") };

@@ -8,10 +8,10 @@ use stokehold_tests::{Arena, eventually, is_alive, stop, within};
 
 use crate::child;
 use crate::performer::{
-    ANSWER_ANYWAY, DRIP, GRACE, LINGER, PROGRESS, RUN, STAY, assert_no_overlap, events_until, now,
-    performers, runs, wait_for_runs,
+    ANSWER_ANYWAY, DRIP, GRACE, LINGER, PROGRESS, READ_AHEAD, RUN, STAY, assert_no_overlap, events_until,
+    now, performers, pressed_performers, runs, wait_for_runs,
 };
-use crate::stage::{ECHO, MOMENT, PATIENCE, WAIT_AT, WHO, command, honest, wait_for_effect};
+use crate::stage::{ECHO, MOMENT, PATIENCE, WAIT_AT, WHO, command, honest, running_in, wait_for_effect};
 
 const LIMIT: Duration = Duration::from_millis(200);
 /// How late anything here may be on a busy machine; on an idle one it is some milliseconds.
@@ -52,7 +52,7 @@ fn deaths(events: &stokehold::Receiver<Event>) -> Vec<std::sync::Arc<Death>> {
 fn a_task_that_takes_too_long_is_stopped_and_a_worker_that_listens_lives_on() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "notes TERM").stop_graces(MOMENT, MOMENT).start().unwrap();
+        let pool = performers(&arena, 1, "notes TERM").start().unwrap();
         let (events, (pid, ..)) = (pool.events(), pool.submit(WHO, &()).unwrap().wait().unwrap());
         let begun = now();
         let error = pool.with(limited(2)).submit(LINGER, "slow").unwrap().wait().unwrap_err();
@@ -108,7 +108,7 @@ fn a_worker_that_ignores_a_cancel_is_terminated() {
 fn a_worker_that_ignores_everything_is_killed_before_the_next_attempt() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 2, "ignores TERM").start().unwrap();
+        let pool = pressed_performers(&arena, 2, "ignores TERM").start().unwrap();
         let events = pool.events();
         let begun = now();
         let task = pool.with(limited(3)).submit(STAY, "stuck").unwrap();
@@ -135,7 +135,7 @@ fn a_worker_that_ignores_everything_is_killed_before_the_next_attempt() {
 fn a_stopped_worker_is_ended_too() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "").start().unwrap();
+        let pool = pressed_performers(&arena, 1, "").start().unwrap();
         let events = pool.events();
         let task = pool.with(limited(1)).submit(STAY, "stuck").unwrap();
         let run = wait_for_runs(&arena, "stuck", 1);
@@ -153,7 +153,7 @@ fn a_stopped_worker_is_ended_too() {
 fn an_answer_that_comes_when_the_task_is_to_stop_counts() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "").stop_graces(MOMENT, MOMENT).start().unwrap();
+        let pool = performers(&arena, 1, "").start().unwrap();
         assert_eq!(pool.with(limited(3)).submit(ANSWER_ANYWAY, "late").unwrap().wait().unwrap(), 1);
         assert_eq!(runs(&arena, "late").len(), 1);
     });
@@ -163,7 +163,7 @@ fn an_answer_that_comes_when_the_task_is_to_stop_counts() {
 fn a_task_that_took_too_long_is_not_tried_again_if_its_policy_says_so() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "").start().unwrap();
+        let pool = pressed_performers(&arena, 1, "").start().unwrap();
         for (policy, name) in
             [(limited(3).retry_timeouts(false), "stuck"), (Policy::once().timeout(LIMIT), "once")]
         {
@@ -178,7 +178,7 @@ fn a_task_that_took_too_long_is_not_tried_again_if_its_policy_says_so() {
 fn the_neighbours_of_a_task_that_takes_too_long_run_once() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "ignores TERM").window(8).start().unwrap();
+        let pool = pressed_performers(&arena, 1, "ignores TERM").window(8).start().unwrap();
         let stuck = pool.with(limited(1)).submit(STAY, "stuck").unwrap();
         let names = ["a", "b", "c", "d"];
         let tasks = names.map(|name| pool.submit(RUN, name).unwrap());
@@ -206,7 +206,7 @@ fn the_clock_of_an_attempt_stands_while_it_waits_behind_others() {
 fn an_attempt_without_progress_is_told_of_and_not_ended() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "notes TERM").stop_graces(GRACE, GRACE).start().unwrap();
+        let pool = pressed_performers(&arena, 1, "notes TERM").start().unwrap();
         let events = pool.events();
         let soft = Policy::default().soft_timeout(LIMIT);
         let begun = now();
@@ -268,7 +268,7 @@ fn signs_of_progress_and_results_put_off_the_soft_limit_only() {
 fn the_limit_of_all_attempts_ends_them() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "").stop_graces(MOMENT, MOMENT).start().unwrap();
+        let pool = performers(&arena, 1, "").start().unwrap();
         let total = LIMIT * 3;
         let policy = limited(100).total_timeout(total);
         let (begun, at) = (now(), Instant::now());
@@ -319,13 +319,15 @@ fn the_limit_of_all_attempts_counts_behind_others_and_hurts_none_of_them() {
         let arena = Arena::new();
         let pool = performers(&arena, 1, "").window(8).start().unwrap();
         let events = pool.events();
-        let first = pool.submit(STAY, "first").unwrap();
+        let first = pool.submit(READ_AHEAD, "first").unwrap();
         let late = pool.with(Policy::default().total_timeout(LIMIT)).submit(RUN, "never").unwrap();
-        let last = pool.submit(RUN, "last").unwrap();
         let begun = Instant::now();
         let error = late.wait().unwrap_err();
         assert_eq!(error.kind(), TaskErrorKind::TimedOut { limit: Limit::Total, may_have_run: true });
         assert!(begun.elapsed() < LIMIT + LATE);
+        let last = pool.submit(RUN, "last").unwrap();
+        // What was to be written before is written when this is handed over.
+        running_in(&last);
         arena.open("first");
         first.wait().unwrap();
         assert_eq!(last.wait().unwrap(), 1);

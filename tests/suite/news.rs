@@ -9,7 +9,9 @@ use stokehold::{Cause, CpuTime, Death, Event, Policy, Pool, Request, Rung, TaskE
 use stokehold_tests::{Arena, kill, stop, within};
 
 use crate::child;
-use crate::performer::{Aide, DRIP, LINGER, RUN, SICK, STAY, events_until, performers, wait_for_runs};
+use crate::performer::{
+    Aide, DRIP, LINGER, RUN, SICK, STAY, events_until, performers, pressed_performers, wait_for_runs,
+};
 use crate::stage::{MOMENT, PATIENCE, SQUARE, WHO, honest};
 
 const SAY: Request<str, ()> = Request::new("say");
@@ -174,7 +176,7 @@ fn a_certificate_tells_all_of_a_life_that_ended_at_work() {
 fn a_certificate_tells_what_an_idle_worker_and_one_that_was_ended_died_of() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "").start().unwrap();
+        let pool = pressed_performers(&arena, 1, "").start().unwrap();
         let (pid, ..) = pool.submit(WHO, &()).unwrap().wait().unwrap();
         let idle = death_of(&pool, |_| (), |()| kill(pid));
         assert_eq!((idle.pid, idle.signal(), idle.state), (Some(pid), Some(9), WorkerState::Idle));
@@ -218,7 +220,7 @@ fn masked(text: &str) -> String {
 fn a_death_is_explained_in_three_parts() {
     within(PATIENCE, || {
         let arena = Arena::new();
-        let pool = performers(&arena, 1, "").policy(Policy::default().attempts(1)).start().unwrap();
+        let pool = pressed_performers(&arena, 1, "").policy(Policy::default().attempts(1)).start().unwrap();
         let at_work =
             death_of(&pool, |pool| pool.submit(EAT_AND_DIE, &(8, 700)).unwrap().wait().unwrap_err(), |_| ());
         let expected = "\

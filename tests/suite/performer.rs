@@ -29,6 +29,8 @@ pub(crate) const LINGER: Request<str, ()> = Request::new("linger");
 pub(crate) const ANSWER_ANYWAY: Request<str, u32> = Request::new("answer_anyway");
 /// Notes its run and waits at the gate of its name, cancelled or not.
 pub(crate) const STAY: Request<str, ()> = Request::new("stay");
+/// As `STAY`. What the pool wrote to its worker before the gate was opened, the worker has seen when this ends.
+pub(crate) const READ_AHEAD: Request<str, ()> = Request::new("read_ahead");
 /// Notes its run, and answers with the attempt.
 pub(crate) const RUN: Request<str, u32> = Request::new("note");
 /// Fails, and asks to be tried again after so many milliseconds.
@@ -39,10 +41,15 @@ pub(crate) const SICK: Request<str, u32> = Request::new("sick");
 /// How long a worker has for CANCEL, and for SIGTERM, where a test wants it to pass.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
 
-/// A pool of so many performers, to be started. They have short times to stop.
+/// A pool of so many performers, to be started. It is patient with those that are to stop, so that none is ended for being slow.
 pub(crate) fn performers(arena: &Arena, workers: usize, manner: &str) -> PoolBuilder {
     let command = command(arena, child!("performer")).arg(manner);
-    Pool::builder(command).workers(workers).stop_graces(GRACE, GRACE)
+    Pool::builder(command).workers(workers).stop_graces(MOMENT, MOMENT)
+}
+
+/// The same, without patience.
+pub(crate) fn pressed_performers(arena: &Arena, workers: usize, manner: &str) -> PoolBuilder {
+    performers(arena, workers, manner).stop_graces(GRACE, GRACE)
 }
 
 /// The time as runs are noted with.

@@ -166,7 +166,9 @@ fn a_record_that_takes_too_long_is_stopped_and_tells_which_limit_it_passed() {
                 .expect_code(1);
         let error = &records(finished.text())[0]["error"];
         assert_eq!((&error["code"], &error["attempt"]), (&json!("timeout"), &json!(2)));
-        for part in ["task 1 took longer than 50ms in one attempt", "\ncause: ", "sent it SIGTERM", "\nhint:  raise"] {
+        for part in
+            ["task 1 took longer than 50ms in one attempt", "\ncause: ", "sent it SIGTERM", "\nhint:  raise"]
+        {
             assert!(finished.stderr.contains(part), "no {part:?} in {}", finished.stderr);
         }
     });

@@ -18,8 +18,10 @@ pub struct Progress {
 impl Progress {
     /// Appends it as one value: nil when it says nothing.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let present =
-            [self.done.is_some(), self.total.is_some(), self.note.is_some()].iter().filter(|there| **there).count();
+        let present = [self.done.is_some(), self.total.is_some(), self.note.is_some()]
+            .iter()
+            .filter(|there| **there)
+            .count();
         if present == 0 {
             return wire::write_nil(out);
         }
@@ -132,7 +134,10 @@ mod tests {
         assert_eq!(Progress::decode(b"\xa3abc"), Progress::default());
         assert_eq!(Progress::decode(&[0xc1]), Progress::default());
         assert_eq!(Progress::decode(b"\x82\xa4done\xa1x\xa5total\x02").total, Some(2.0));
-        assert_eq!(LogLine::decode(b"\xa3abc"), LogLine { level: "info".to_owned(), message: "abc".to_owned() });
+        assert_eq!(
+            LogLine::decode(b"\xa3abc"),
+            LogLine { level: "info".to_owned(), message: "abc".to_owned() }
+        );
         assert_eq!(LogLine::decode(&[]).message, "");
         assert_eq!(LogLine::decode(b"\x81\xa5level\x07").level, "info");
     }

@@ -64,7 +64,9 @@ pub(super) struct Found {
 impl Found {
     /// The one that the worker was doing, or was ended for, if that is certain.
     pub(super) fn culprit(&self) -> Option<TaskKey> {
-        self.target.or(self.blamed)
+        // What it was ended for it may have answered since.
+        let target = self.target.filter(|target| self.open.iter().any(|open| open.key == *target));
+        target.or(self.blamed)
     }
 
     /// Whether the parent ended the worker because of one of its tasks.

@@ -57,17 +57,23 @@ impl<T: Ticket> Supervisor<T> {
         }
         let Some(task) = self.store.get_mut(key) else { return };
         let (slot, id) = task.holder;
-        let extra = task.extra();
-        match (extra.stop, why) {
+        match (task.stop(), why) {
             // It is being stopped already, and for a reason that ends it.
             (Some(Stop::Cancelled | Stop::Late(Limit::Total | Limit::Stream)), _) => return,
             (Some(Stop::Late(Limit::Attempt)), Stop::Late(Limit::Attempt)) => return,
-            _ => extra.stop = Some(why),
+            _ => {}
         }
+        // From now on it is looked at when it is answered, whatever else comes.
+        let was_watched = std::mem::replace(&mut task.watched, true);
+        let extra = task.extra();
+        extra.stop = Some(why);
         if extra.stopped_at.is_none() {
             extra.stopped_at = Some(now);
         }
         let Some(place) = self.slots.get_mut(slot) else { return };
+        if !was_watched {
+            place.watched += 1;
+        }
         if place.life != Life::Running {
             // Its worker is on its way out already.
             return;
@@ -77,10 +83,6 @@ impl<T: Ticket> Supervisor<T> {
             self.dirty.push(slot);
         }
         let told = extra.cancel_sent;
-        if !task.watched {
-            task.watched = true;
-            place.watched += 1;
-        }
         self.resume(key, now);
         let has_turn = self.has_its_turn(slot, id);
         // While another's stream is full nothing of this one can be read, and it is not to wait for that.

@@ -83,14 +83,16 @@ impl World {
         }
         let (now, tells_starts) = (self.now, place.session.tells_starts());
         let Ok(message) = Message::decode(body) else { return };
+        let place = &mut self.core.slots[slot];
+        let key = place.session.leases().get(id).copied();
         let target = place.stopping.as_ref().filter(|_| place.life == Life::Ending).map(|(key, _)| *key);
-        let target = target.and_then(|key| self.core.store.peek(key)).map(|task| task.number);
+        let is_target = target.is_some() && target == key;
         let seat = &mut self.seats[slot];
         let Some(index) = seat.leases.iter().position(|lease| lease.id == id) else { return };
         match message.request {
             "FINISHED" | "FAILED" => {
                 let lease = seat.leases.remove(index);
-                seat.is_excused |= target == Some(lease.task);
+                seat.is_excused |= is_target;
                 if lease.is_ghost {
                     return;
                 }
@@ -184,8 +186,13 @@ impl World {
         } else if place.was_ready && target.is_none() {
             self.seats[slot].fruitless.push(self.now);
         }
-        let is_for_ghost = target.is_some_and(|key| self.core.store.peek(key).is_none());
-        let target = target.and_then(|key| self.core.store.peek(key)).map(|task| task.number);
+        let number = target.and_then(|key| self.core.store.peek(key)).map(|task| task.number);
+        let is_held = |number: &u64| {
+            self.seats[slot].leases.iter().any(|lease| lease.task == *number && !lease.is_ghost)
+        };
+        // It may be ended for a task that has ended, or was answered since.
+        let is_for_ghost = target.is_some() && !number.is_some_and(|number| is_held(&number));
+        let target = number.filter(is_held);
         let leases = std::mem::take(&mut self.seats[slot].leases);
         self.seats[slot].is_excused = false;
         self.seats[slot].paused_since = None;
@@ -351,7 +358,11 @@ impl World {
         let is_leaving = child.said_bye || child.input_ended || child.output_closed;
         let graces = cancel + if is_leaving { terminate.max(EXIT) } else { terminate };
         let late = policy.total_limit().is_some_and(|limit| now > submitted + limit + graces);
-        assert!(!late, "task {task} took longer than it may in all, and its worker lives: {:?}", self.core.slots[slot]);
+        assert!(
+            !late,
+            "task {task} took longer than it may in all, and its worker lives: {:?}",
+            self.core.slots[slot]
+        );
         let is_paused = self.seats[slot].paused_since.is_some();
         let lease =
             self.seats[slot].leases.iter().find(|lease| lease.id == id).expect("a lease of its holder");
