@@ -77,7 +77,8 @@ mod tests {
     use crate::pool::{body, encoded_body};
 
     fn letter(body: Vec<u8>) -> DeadLetter {
-        DeadLetter { task: 3, body, error: Arc::new(TaskError::new(TaskErrorKind::Dead, 3, "")) }
+        let error = Arc::new(TaskError::new(TaskErrorKind::Dead, 3, ""));
+        DeadLetter { task: 3, body, policy: crate::Policy::default(), error }
     }
 
     #[test]

@@ -9,10 +9,11 @@ use serde::Serialize;
 use stokehold_protocol::{ChildVoice, Data, LogLine, Meta, Progress, data};
 
 use crate::failure::cut_text;
-use crate::line::{Line, Turn};
+use crate::line::Line;
 use crate::log_meter::LogMeter;
 use crate::probe::{Point, Probe};
 use crate::talk::{ItemError, Level};
+use crate::turn::Turn;
 
 /// Bytes kept of a line for the log, or of a note: with its head it fits the smallest frame a parent may announce.
 const TEXT_BYTES_MAX: usize = 32 * 1024;

@@ -12,18 +12,19 @@ use stokehold_protocol::{
     ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, Splitter, code,
 };
 
-use crate::coalesce::{Before, Coalesce};
+use crate::coalesce::Before;
 use crate::context::Ctx;
-use crate::line::Line;
-use crate::probe::{Pace, Point, Probe};
-use crate::serve::Stop;
+use crate::outbox::{Outbox, empty};
+use crate::probe::{Point, Probe};
+use crate::stop::Stop;
 use crate::{failure, panics, report};
+
+mod probed;
+
+use probed::Steps;
 
 /// Bytes that may wait for a write; with more, even refusals are written before the next frame is looked at.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
-
-/// A buffer that grew beyond this is given back, so that one giant answer does not stay paid for.
-const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 
 /// Names listed to somebody who asked for a request that nobody handles.
 const NAMES_LISTED_MAX: usize = 16;
@@ -55,29 +56,6 @@ pub(crate) enum After {
     Drop,
 }
 
-/// Answers on their way out.
-pub(crate) struct Outbox {
-    pub(crate) bytes: Vec<u8>,
-    line: Arc<Line>,
-    coalesce: Coalesce,
-}
-
-impl Outbox {
-    pub(crate) fn new(line: Arc<Line>) -> Self {
-        Self { bytes: Vec::new(), line, coalesce: Coalesce::default() }
-    }
-
-    pub(crate) fn flush(&mut self) -> Result<(), Stop> {
-        if self.bytes.is_empty() {
-            return Ok(());
-        }
-        self.line.write(&self.bytes)?;
-        self.coalesce.flushed();
-        empty(&mut self.bytes);
-        Ok(())
-    }
-}
-
 /// Everything that a frame meets.
 pub(crate) struct Desk<'e, 'h, S, P> {
     session: ChildSession,
@@ -99,14 +77,6 @@ pub(crate) struct Desk<'e, 'h, S, P> {
     now: Instant,
     probe: Arc<P>,
     steps: Steps,
-}
-
-/// What an active probe has been told about the next task.
-#[derive(Debug, Default)]
-struct Steps {
-    pace: Pace,
-    waits: bool,
-    has_header: bool,
 }
 
 impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
@@ -306,42 +276,7 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
         Ok(self.session.failed(id, &refusal, &mut self.out.bytes)?)
     }
 
-    /// Reads a header or a body.
-    #[cold]
-    fn read_probed(&mut self, space: &mut [u8]) -> Result<usize, Stop> {
-        let next = self.tasks.wrapping_add(1);
-        if !std::mem::replace(&mut self.steps.waits, true) {
-            self.probe.reach(Point::BeforeRead, next);
-        }
-        let wanted = self.steps.pace.wanted().min(space.len());
-        let count = self.out.line.read(space.get_mut(..wanted).unwrap_or_default())?;
-        let header = self.steps.pace.took(space.get(..count).unwrap_or_default());
-        if header.is_some_and(|id| id != 0) && !std::mem::replace(&mut self.steps.has_header, true) {
-            self.probe.reach(Point::AfterHeader, next);
-        }
-        Ok(count)
-    }
-
-    /// Writes the answer just made, by itself and in two parts.
-    #[cold]
-    fn answer_probed(&mut self) -> Result<(), Stop> {
-        if !self.out.bytes.is_empty() {
-            let between = || self.probe.reach(Point::MidFinished, self.tasks);
-            self.out.line.write_halves(&self.out.bytes, between)?;
-            self.out.bytes.clear();
-            self.reach(Point::AfterFinished);
-        }
-        (self.steps.waits, self.steps.has_header) = (false, false);
-        Ok(())
-    }
-
     fn reach(&self, point: Point) {
         self.probe.reach(point, self.tasks);
     }
-}
-
-/// Empties a buffer, and gives back what a giant left.
-fn empty(buffer: &mut Vec<u8>) {
-    buffer.clear();
-    buffer.shrink_to(BUFFER_BYTES_KEPT);
 }

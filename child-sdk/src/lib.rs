@@ -127,14 +127,17 @@ mod log_meter;
 mod lookahead;
 mod monitor;
 mod notes;
+mod outbox;
 mod outlet;
 mod panics;
 mod probe;
 mod report;
 mod serve;
+mod stop;
 mod stream;
 mod sys;
 mod talk;
+mod turn;
 mod worker;
 
 pub use context::{Ctx, Init};

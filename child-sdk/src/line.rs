@@ -16,40 +16,10 @@ use stokehold_protocol::{ApiMisuse, ChildVoice};
 use crate::intake::{Intake, Source};
 use crate::outlet::{Care, Outlet};
 use crate::stream::Wake;
+use crate::turn::Turn;
 
 /// A handler that asks whether it is cancelled looks at the input no more often.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-
-/// A handler's run: which it is, the id of its task, and whether it is over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Turn(u64);
-
-impl Turn {
-    const RUNNING: u64 = 1 << 63;
-
-    /// The one before the first.
-    pub(crate) const NONE: Self = Self(0);
-
-    /// The next turn, for task `id`. Counted in 31 bits: nobody remembers one that is two thousand million turns old.
-    fn next(self, id: u32) -> Self {
-        let count = (self.0 >> 32).wrapping_add(1) << 32;
-        Self(Self::RUNNING | (count & !Self::RUNNING) | u64::from(id))
-    }
-
-    fn over(self) -> Self {
-        Self(self.0 & !Self::RUNNING)
-    }
-
-    pub(crate) fn is_running(self) -> bool {
-        self.0 & Self::RUNNING != 0
-    }
-
-    fn id(self) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are the id")]
-        let id = self.0 as u32;
-        id
-    }
-}
 
 /// What a look at the input found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -19,7 +19,8 @@ use crate::guard::{self, Surroundings};
 use crate::line::Line;
 use crate::monitor::{Monitor, READER_GONE};
 use crate::probe::{NoProbe, Point, Probe};
-use crate::serve::{self, Plan, Stop};
+use crate::serve::{self, Plan};
+use crate::stop::Stop;
 use crate::stream::Wake;
 use crate::{panics, report};
 

@@ -1,9 +1,10 @@
 //! What the core wants done, and what it tells.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Death, Outcome, TaskError};
+use super::{Death, Outcome, Policy, TaskError};
 
 /// What the caller keeps for a task. The core gives it back with the outcome and never looks into it. No method may block or
 /// run a user's code.
@@ -199,6 +200,72 @@ pub enum Event {
     },
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(death) => write!(f, "the pool broke: {death}"),
+            Self::DeadLettered { error, .. } => write!(f, "dead letter: {error}"),
+            Self::Log { worker, pid, task, level, message } => {
+                write!(f, "worker {worker} (pid {pid}) says")?;
+                if let Some(task) = task {
+                    write!(f, " of task {task}")?;
+                }
+                write!(f, ": {level}: {message}")
+            }
+            Self::Progress { task, worker, done, total, note } => {
+                write!(f, "task {task} in worker {worker} goes on")?;
+                match (done, total) {
+                    (Some(done), Some(total)) => write!(f, ": {done} of {total}")?,
+                    (Some(done), None) => write!(f, ": {done}")?,
+                    (None, _) => {}
+                }
+                note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
+            }
+            Self::Stderr { worker, pid, line } => write!(f, "worker {worker} (pid {pid}) wrote: {line}"),
+            Self::TaskOverdue { task, worker, pid, attempt, limit } => write!(
+                f,
+                "task {task} is overdue in worker {worker} (pid {pid}), attempt {attempt}: no sign of progress for {limit:?}"
+            ),
+            Self::TaskRetried { task, attempt, death, pause } => {
+                write!(f, "task {task} is tried again after attempt {attempt}")?;
+                if !pause.is_zero() {
+                    write!(f, ", in {pause:.1?}")?;
+                }
+                death.as_ref().map_or(Ok(()), |death| write!(f, ": {death}"))
+            }
+            Self::TaskStarted { task, worker, pid, attempt } => {
+                write!(f, "task {task} is with worker {worker} (pid {pid}), attempt {attempt}")
+            }
+            Self::WorkerDied(death) => write!(f, "{death}"),
+            Self::WorkerGivenUp(death) => {
+                write!(f, "worker {} is not started again: {death}", death.worker)
+            }
+            Self::WorkerReady { worker, pid } => write!(f, "worker {worker} (pid {pid}) is ready"),
+            Self::WorkerRetired { worker, pid, why } => {
+                write!(f, "worker {worker} (pid {pid}) is let go: {why}")
+            }
+            Self::WorkerStarted { worker, pid, restarts: 0 } => {
+                write!(f, "worker {worker} (pid {pid}) was started")
+            }
+            Self::WorkerStarted { worker, pid, restarts } => {
+                write!(f, "worker {worker} (pid {pid}) was started, after {restarts} before it")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Retirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Age => "it lived long enough",
+            Self::Idle => "it had nothing to do",
+            Self::Memory => "it grew too large",
+            Self::Resized => "the pool was made smaller",
+            Self::Tasks => "it did enough tasks",
+        })
+    }
+}
+
 /// Why a worker that did nothing wrong is ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -223,6 +290,8 @@ pub struct DeadLetter {
     pub task: u64,
     /// The request's name and the input, encoded as they were sent.
     pub(crate) body: Vec<u8>,
+    /// How it was treated.
+    pub(crate) policy: Policy,
     /// Why, with the end of every attempt ([`TaskError::attempts`]).
     pub error: Arc<TaskError>,
 }

@@ -42,6 +42,8 @@ pub struct TaskError {
     pub(crate) failure: Option<Box<Failure>>,
     pub(crate) death: Option<Arc<Death>>,
     pub(crate) attempts: Vec<Attempt>,
+    /// It is not tried again only because results of its stream were handed out.
+    pub(crate) shown: bool,
 }
 
 /// How one attempt of a task ended without an answer.
@@ -141,6 +143,7 @@ impl TaskError {
             failure: None,
             death: None,
             attempts: Vec::new(),
+            shown: false,
         }
     }
 
@@ -268,18 +271,22 @@ impl fmt::Display for TaskError {
                 Ok(())
             }
             TaskErrorKind::Dead => {
-                match self.attempt {
+                match self.deaths() {
                     0 | 1 => f.write_str(" killed its worker, or died with it: ")?,
                     times => write!(f, " killed its worker, or died with it, {times} times; the last time ")?,
                 }
-                self.write_death(f)
+                self.write_death(f)?;
+                match self.shown {
+                    true => f.write_str("; results of it were handed out, so it is not tried again (see Policy::restart_stream)"),
+                    false => Ok(()),
+                }
             }
             TaskErrorKind::TimedOut { limit, may_have_run } => {
                 write!(f, " took too long {limit}")?;
                 match (self.attempt, may_have_run) {
                     (_, false) => f.write_str(" and never began")?,
                     (0 | 1, true) => {}
-                    (times, true) => write!(f, ", {times} attempts")?,
+                    (last, true) => write!(f, ", the last time in attempt {last}")?,
                 }
                 if !self.detail.is_empty() {
                     write!(f, ": {}", self.detail)?;
@@ -295,6 +302,12 @@ impl fmt::Display for TaskError {
 }
 
 impl TaskError {
+    /// How many workers died doing it, as far as that was kept.
+    fn deaths(&self) -> u32 {
+        let died = self.attempts.iter().filter(|attempt| matches!(attempt.end, AttemptEnd::Died(_))).count();
+        if died == 0 { self.attempt } else { u32::try_from(died).unwrap_or(u32::MAX) }
+    }
+
     fn write_death(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.death {
             Some(death) => write!(f, "{death}"),

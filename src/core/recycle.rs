@@ -39,7 +39,9 @@ impl Recycle {
         self
     }
 
-    /// When its resident memory is above so many bytes. It is looked at four times a second while the worker has tasks.
+    /// When its resident memory is above so many bytes. It is looked at four times a second while the worker has tasks. A bound
+    /// below what a fresh worker needs makes every worker be replaced as soon as it is seen: look at
+    /// [`Death::peak_memory`](crate::Death::peak_memory), or at the worker itself, before you choose.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);

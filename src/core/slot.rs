@@ -249,6 +249,15 @@ impl Slot {
         self.life != Life::Retired && self.retiring.is_none() && self.successor_of.is_none()
     }
 
+    /// Whether it is not there yet, and will be.
+    pub(super) fn is_coming(&self) -> bool {
+        match self.life {
+            Life::Vacant | Life::Spawning => true,
+            Life::Running => !self.was_ready,
+            Life::Ending | Life::Retired => false,
+        }
+    }
+
     /// Whether it is alive for no longer than a moment: it closed a pipe or said BYE, and must exit.
     pub(super) fn must_exit(&self) -> bool {
         matches!(self.deadline, Some((_, Due::ExitBye | Due::ExitInput | Due::ExitOutput)))

@@ -509,6 +509,7 @@ impl<T: Ticket> Supervisor<T> {
 
     /// The end of a task that has no answer.
     fn end(&mut self, key: TaskKey, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
+        let policy = self.store.get_mut(key).map(|task| task.policy).unwrap_or_default();
         let Some(task) = self.take_out(key) else { return };
         let mut error = TaskError::new(kind, task.number, "");
         error.attempt = task.attempts;
@@ -525,6 +526,7 @@ impl<T: Ticket> Supervisor<T> {
             self.actions.push(Action::Bury(Box::new(DeadLetter {
                 task: task.number,
                 body: task.body,
+                policy,
                 error,
             })));
             self.actions.push(Action::Notice(event));

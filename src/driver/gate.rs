@@ -344,7 +344,7 @@ mod tests {
         let gate = Gate::new(Bounds { tasks: 2, bytes: 100, parked_bytes: 100, dead_letters: Some(1) });
         assert!(submit(&gate).is_ok());
         let error = Arc::new(TaskError::new(TaskErrorKind::Dead, 1, ""));
-        gate.bury(DeadLetter { task: 1, body: Vec::new(), error });
+        gate.bury(DeadLetter { task: 1, body: Vec::new(), policy: Policy::default(), error });
         assert!(matches!(submit(&gate), Err(Refusal::DeadLettersFull)));
         assert!(matches!(gate.reserve(), Err(Refusal::DeadLettersFull)));
         assert!(

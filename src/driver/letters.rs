@@ -55,7 +55,7 @@ mod tests {
 
     fn letter(task: u64) -> DeadLetter {
         let error = Arc::new(TaskError::new(TaskErrorKind::Dead, task, ""));
-        DeadLetter { task, body: Vec::new(), error }
+        DeadLetter { task, body: Vec::new(), policy: crate::Policy::default(), error }
     }
 
     #[test]

@@ -284,3 +284,14 @@ fn a_worker_gets_no_more_bytes_than_it_takes_but_one_task_always() {
     world.answer(0);
     assert_eq!(world.held(0), [6], "larger than the window, and alone");
 }
+
+#[test]
+fn a_worker_that_is_being_started_again_counts_as_one_that_comes() {
+    let config = SupervisorConfig { workers_max: 4, idle_timeout: Some(10 * SECOND), ..config(1) };
+    let mut world = World::ready_of(config, &serial(1));
+    let task = world.submit();
+    world.die(0, 11);
+    assert_eq!(world.spawning.len(), 1, "one task needs one worker");
+    world.start(0, &serial(1));
+    assert_eq!(world.answer(0), task);
+}

@@ -224,7 +224,7 @@ impl World {
     }
 
     pub(crate) fn resize(&mut self, workers: usize) {
-        self.core.resize(workers, self.now);
+        self.core.resize(workers, workers, self.now);
         if !self.is_ending && self.core.broken().is_none() {
             (self.config.workers, self.config.workers_max) = (workers.max(1), workers.max(1));
         }

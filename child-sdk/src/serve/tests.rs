@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use stokehold_protocol::limits::MAX_FRAME_DEFAULT;
 use stokehold_protocol::{
     Capabilities, Capability, Failure as WireFailure, FrameEvent, LogLine, Message, Meta, ParentHello,
-    Progress, Recipient, Request, wire,
+    PeerError, Progress, Recipient, Request, wire,
 };
 
 use super::*;

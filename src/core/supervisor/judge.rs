@@ -193,7 +193,10 @@ impl<T: Ticket> Supervisor<T> {
                 self.store.release(key, Release::Again);
             }
             _ if is_once => self.end_task(key, TaskErrorKind::Lost, death),
-            _ if shows_items => self.end_task(key, TaskErrorKind::Dead, death),
+            _ if shows_items => {
+                let shown = task.lives_used + 1 < task.policy.attempts;
+                self.end_dead(key, TaskErrorKind::Dead, death, shown);
+            }
             // One that is a target is to stop, and was seen to above.
             Guilt::Spared | Guilt::Unread => {
                 task.deliveries = task.deliveries.saturating_sub(1);
@@ -245,6 +248,11 @@ impl<T: Ticket> Supervisor<T> {
 
     /// The end of a task by the death of its worker.
     fn end_task(&mut self, key: TaskKey, kind: TaskErrorKind, death: &Arc<Death>) {
+        self.end_dead(key, kind, death, false);
+    }
+
+    /// The same, perhaps only because results of it were `shown` to somebody.
+    fn end_dead(&mut self, key: TaskKey, kind: TaskErrorKind, death: &Arc<Death>, shown: bool) {
         if matches!(kind, TaskErrorKind::Dead | TaskErrorKind::Lost) {
             // The task killed its workers, not they themselves: none of them is to be given up for it.
             self.deadly_in_a_row = self.deadly_in_a_row.saturating_add(1);
@@ -254,6 +262,7 @@ impl<T: Ticket> Supervisor<T> {
         }
         self.end(key, kind, |error| {
             error.detail = death.to_string();
+            error.shown = shown;
             error.worker = Some(death.worker);
             error.pid = death.pid;
             error.death = Some(Arc::clone(death));

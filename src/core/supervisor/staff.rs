@@ -20,14 +20,14 @@ const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
 const REPLACEMENT_PAUSE: Duration = Duration::from_secs(10);
 
 impl<T: Ticket> Supervisor<T> {
-    /// From now on there are so many workers, neither more nor fewer. New ones are started at once; those too many finish what
-    /// they have, those with nothing to do first.
-    pub(crate) fn resize(&mut self, workers: usize, now: Instant) {
+    /// From now on there are from `min` to `max` workers. Those missing are started at once; those too many finish what they
+    /// have, those with nothing to do first.
+    pub(crate) fn resize(&mut self, min: usize, max: usize, now: Instant) {
         if !matches!(self.phase, Phase::Serving) {
             return;
         }
-        self.config.workers = workers.max(1);
-        self.config.workers_max = self.config.workers;
+        self.config.workers = min.max(1);
+        self.config.workers_max = max.max(self.config.workers);
         for place in &mut self.slots {
             place.given_up = false;
         }
@@ -42,7 +42,7 @@ impl<T: Ticket> Supervisor<T> {
             .map(|(slot, place)| (place.was_ready, place.is_busy(), std::cmp::Reverse(place.number), slot))
             .collect();
         surplus.sort_unstable();
-        let count = surplus.len().saturating_sub(self.config.workers);
+        let count = surplus.len().saturating_sub(self.config.workers_max);
         for (_, _, _, slot) in surplus.into_iter().take(count) {
             self.retire(slot, Retirement::Resized, now);
         }
@@ -88,7 +88,7 @@ impl<T: Ticket> Supervisor<T> {
         let given_up = self.slots.iter().filter(|place| place.given_up).count();
         let most = self.config.workers_max.saturating_sub(given_up);
         let counted = self.counted();
-        let coming = self.slots.iter().filter(|place| place.is_counted() && !place.was_ready).count();
+        let coming = self.slots.iter().filter(|place| place.is_counted() && place.is_coming()).count();
         let missing = self.store.waiting().saturating_sub(coming);
         for _ in 0..missing.min(most.saturating_sub(counted)) {
             self.engage(now);

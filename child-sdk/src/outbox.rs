@@ -1,0 +1,39 @@
+//! Answers on their way out: one buffer, written as a whole. When it is written is for the `desk` and `coalesce` to say.
+
+use std::sync::Arc;
+
+use crate::coalesce::Coalesce;
+use crate::line::Line;
+use crate::stop::Stop;
+
+/// A buffer that grew beyond this is given back, so that one giant answer does not stay paid for.
+const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
+
+/// Answers on their way out.
+pub(crate) struct Outbox {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) line: Arc<Line>,
+    pub(crate) coalesce: Coalesce,
+}
+
+impl Outbox {
+    pub(crate) fn new(line: Arc<Line>) -> Self {
+        Self { bytes: Vec::new(), line, coalesce: Coalesce::default() }
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Stop> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        self.line.write(&self.bytes)?;
+        self.coalesce.flushed();
+        empty(&mut self.bytes);
+        Ok(())
+    }
+}
+
+/// Empties a buffer, and gives back what a giant left.
+pub(crate) fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(BUFFER_BYTES_KEPT);
+}
