@@ -5,10 +5,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::timers::Clocks;
-use super::{Attempt, Limit, Policy};
+mod task;
+
+pub(crate) use task::{Finished, NewTask, Stop, Task};
 
 /// Names a task of the table. A key whose task is gone is recognised as such.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -27,130 +28,6 @@ impl TaskKey {
     #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self { index: (bits >> 32) as u32, generation: bits as u32 }
-    }
-}
-
-/// A task to be accepted.
-#[derive(Debug)]
-pub(crate) struct NewTask<T> {
-    /// Given back with the outcome.
-    pub(crate) ticket: T,
-    /// Its number, for people.
-    pub(crate) number: u64,
-    /// Head and data, encoded.
-    pub(crate) body: Vec<u8>,
-    /// How it is treated.
-    pub(crate) policy: Policy,
-}
-
-/// A task of the table.
-#[derive(Debug)]
-pub(crate) struct Task<T> {
-    /// Given back with the outcome.
-    pub(crate) ticket: T,
-    /// Its number, for people.
-    pub(crate) number: u64,
-    /// Head and data, encoded.
-    pub(crate) body: Vec<u8>,
-    /// How it is treated.
-    pub(crate) policy: Policy,
-    /// How many runs may have begun.
-    pub(crate) attempts: u32,
-    /// How many workers died by its fault, or asked for another try.
-    pub(crate) lives_used: u32,
-    /// How often it was handed out.
-    pub(crate) deliveries: u32,
-    /// When it was handed out last.
-    pub(crate) sent_at: Option<Instant>,
-    /// Where its frame ends in what its worker is sent: as long as less is written, the worker cannot have begun it.
-    pub(crate) frame_end: u64,
-    /// Which slot had it last, and under which id.
-    pub(crate) holder: (usize, u32),
-    /// Its worker said that it began it.
-    pub(crate) started: bool,
-    /// It counts among the watched ones of its slot.
-    pub(crate) watched: bool,
-    /// What most tasks have nothing of.
-    extra: Option<Box<Extra>>,
-}
-
-/// What is known of a task that is timed, was tried before, gives many results, or is to stop.
-#[derive(Debug, Default)]
-pub(crate) struct Extra {
-    /// How its earlier attempts ended.
-    pub(crate) attempts: Vec<Attempt>,
-    /// When its limits pass.
-    pub(crate) clocks: Clocks,
-    /// What is left of the limits of its attempt while nothing is read of its worker.
-    pub(crate) frozen: Option<(Option<Duration>, Option<Duration>)>,
-    /// Its worker was told to stop doing it, or is being ended.
-    pub(crate) stop: Option<Stop>,
-    /// Since when it is to stop.
-    pub(crate) stopped_at: Option<Instant>,
-    /// CANCEL was sent for it.
-    pub(crate) cancel_sent: bool,
-    /// Results of its stream were handed out.
-    pub(crate) gave_items: bool,
-    /// The clocks of its attempt were started.
-    pub(crate) timed: bool,
-    /// It is to stop and its stream is full: further results are thrown away.
-    pub(crate) drops_items: bool,
-    /// Results were thrown away, so that no answer can be the whole one any more.
-    pub(crate) lost_items: bool,
-}
-
-/// Why a task is to stop.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Stop {
-    /// The user says so.
-    Cancelled,
-    /// It passed a limit.
-    Late(Limit),
-}
-
-/// A task that is out of the table: what its end needs of it, and no more, because every task comes this way.
-#[derive(Debug)]
-pub(crate) struct Finished<T> {
-    /// Given back with the outcome.
-    pub(crate) ticket: T,
-    /// Its number, for people.
-    pub(crate) number: u64,
-    /// Head and data, encoded.
-    pub(crate) body: Vec<u8>,
-    /// How many runs may have begun.
-    pub(crate) attempts: u32,
-    /// When it was handed out last.
-    pub(crate) sent_at: Option<Instant>,
-    /// It counted among the watched ones of its slot.
-    pub(crate) watched: bool,
-    /// What most tasks have nothing of.
-    pub(crate) extra: Option<Box<Extra>>,
-}
-
-impl<T> Task<T> {
-    /// What most tasks have nothing of.
-    pub(crate) fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-
-    /// The same, if there is any.
-    pub(crate) fn existing_extra(&mut self) -> Option<&mut Extra> {
-        self.extra.as_deref_mut()
-    }
-
-    /// Whether it is to stop, and why.
-    pub(crate) fn stop(&self) -> Option<Stop> {
-        self.extra.as_ref().and_then(|extra| extra.stop)
-    }
-
-    /// Whether results of its stream were handed out.
-    pub(crate) fn gave_items(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.gave_items)
-    }
-
-    /// Whether results of it were thrown away.
-    pub(crate) fn lost_items(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.lost_items)
     }
 }
 

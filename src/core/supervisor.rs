@@ -1,5 +1,5 @@
 //! The decisions: facts in, actions out. Methods are of four kinds: `handle_*` take facts, plain verbs are the user's
-//! commands, `take_*` and `next_*` give what is to be done, the rest are getters. Time never goes backwards.
+//! commands, `take_*` and `next_*` give what is to be done, the rest, in `state`, are getters. Time never goes backwards.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,78 +7,34 @@ use std::time::{Duration, Instant};
 
 use stokehold_protocol::{Capabilities, Capability, ParentHello, VERSION};
 
-use super::action::{Action, DeadLetter, Event, Ticket};
+use super::action::{Action, Event, Ticket};
 use super::restart::Life as PastLife;
 use super::slot::{Due, Life, Rung, Slot};
-use super::store::{Finished, MemoryStore, NewTask, Store, Task, TaskKey};
+use super::store::{MemoryStore, NewTask, Store, TaskKey};
 use super::timers::Timers;
-use super::{Cause, Death, Limit, Outbox, Outcome, Recycle, Remains, TaskError, TaskErrorKind, WorkerState};
+use super::{Cause, Death, Limit, Outbox, Remains, WorkerState};
 
+mod config;
 mod ending;
 mod hand_out;
 mod judge;
 mod limits;
 mod messages;
+mod outcomes;
 mod random;
 mod staff;
+mod state;
 mod streams;
 
+pub(crate) use config::SupervisorConfig;
+use outcomes::{broken, closed, is_delivered_enough};
 use random::Random;
-
-/// A task may be handed out in vain so many times more than it has lives: enough for workers that die before they begin it,
-/// and an end for a message that kills them while it is read.
-const DELIVERIES_BEYOND_LIVES: u32 = 8;
 
 /// How long a worker that closed a pipe or said BYE may take to exit by itself.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
 
 /// What "never" is for a deadline: further away than any process lives.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
-/// What a pool is made with.
-#[derive(Clone, Debug)]
-pub(crate) struct SupervisorConfig {
-    /// How many workers, at least.
-    pub(crate) workers: usize,
-    /// How many workers, at most.
-    pub(crate) workers_max: usize,
-    /// A worker above the minimum ends when it had nothing to do for so long.
-    pub(crate) idle_timeout: Option<Duration>,
-    /// When a worker is replaced by a fresh one.
-    pub(crate) recycle: Recycle,
-    /// The program, for people.
-    pub(crate) program: Arc<str>,
-    /// The parent's process id.
-    pub(crate) parent_pid: u32,
-    /// The name of this run: what makes a task's key one of its kind.
-    pub(crate) run: Arc<str>,
-    /// The largest frame to accept.
-    pub(crate) max_frame: u32,
-    /// A fixed window, if the user wants one.
-    pub(crate) window: Option<u32>,
-    /// From the start to HELLO.
-    pub(crate) hello_timeout: Duration,
-    /// From HELLO to READY.
-    pub(crate) ready_timeout: Duration,
-    /// A worker with tasks that answers PING gives a sign of life so often.
-    pub(crate) heartbeat: Option<Duration>,
-    /// A worker that has begun a frame goes on writing it within that time.
-    pub(crate) frame_timeout: Duration,
-    /// How long the results of a stream may fill its buffer with nobody taking any.
-    pub(crate) stream_timeout: Duration,
-    /// From CANCEL to SIGTERM.
-    pub(crate) cancel_grace: Duration,
-    /// From SIGTERM to SIGKILL.
-    pub(crate) terminate_grace: Duration,
-    /// Workers are asked to say STARTED.
-    pub(crate) reports_starts: bool,
-    /// Every hand-out is told.
-    pub(crate) task_events: bool,
-    /// Tasks that could not be done are kept.
-    pub(crate) keeps_dead_letters: bool,
-    /// What makes this pool's random pauses other than those of others.
-    pub(crate) seed: u64,
-}
 
 /// The core of a pool.
 #[derive(Debug)]
@@ -111,19 +67,6 @@ pub(crate) struct Supervisor<T> {
 struct Record {
     processes: u64,
     finished: u64,
-}
-
-/// How the worker of one slot ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Summary {
-    /// Its number.
-    pub(crate) worker: usize,
-    /// Its last process.
-    pub(crate) pid: u32,
-    /// The hardest means that was needed to end it.
-    pub(crate) rung: Rung,
-    /// How many tasks it finished in all its lives.
-    pub(crate) finished: u64,
 }
 
 /// Where the pool is in its life.
@@ -390,48 +333,6 @@ impl<T: Ticket> Supervisor<T> {
         self.slots.get_mut(slot).map(|slot| &mut slot.outbox)
     }
 
-    // Getters.
-
-    /// The largest frame that worker may write now.
-    pub(crate) fn max_frame(&self, slot: usize) -> u32 {
-        self.slots.get(slot).map_or(0, |slot| slot.session.max_frame())
-    }
-
-    /// Whether no worker has a process, and none will get one.
-    pub(crate) fn is_over(&self) -> bool {
-        !matches!(self.phase, Phase::Serving) && self.slots.iter().all(|slot| slot.life == Life::Retired)
-    }
-
-    /// Whether some worker takes tasks with nothing to do.
-    pub(crate) fn has_idle_worker(&self) -> bool {
-        self.slots.iter().any(|slot| slot.credit() > 0 && !slot.is_busy())
-    }
-
-    /// Why the pool broke, if it did.
-    pub(crate) fn broken(&self) -> Option<&Arc<Death>> {
-        match &self.phase {
-            Phase::Broken(death) => Some(death),
-            _ => None,
-        }
-    }
-
-    /// How the last worker of a slot ended; `None` for a slot that never had one.
-    pub(crate) fn summary(&self, slot: usize) -> Option<Summary> {
-        let place = self.slots.get(slot)?;
-        let elsewhere = self.records.get(&place.number).map_or(0, |record| record.finished);
-        Some(Summary {
-            worker: place.number,
-            pid: place.pid,
-            rung: place.rung,
-            finished: place.finished_ever + place.finished + elsewhere,
-        })
-    }
-
-    /// How many slots there are. More may come; none ever goes.
-    pub(crate) fn slot_count(&self) -> usize {
-        self.slots.len()
-    }
-
     // Inside.
 
     fn hello(&self, pid: u32) -> ParentHello {
@@ -488,79 +389,9 @@ impl<T: Ticket> Supervisor<T> {
             Due::Terminate => self.terminate(slot, Cause::Stopped, now),
         }
     }
-
-    fn complete(&mut self, ticket: T, bytes: usize, outcome: Outcome) {
-        self.actions.push(Action::Complete { ticket, outcome, bytes });
-    }
-
-    /// Takes a task out of the table for good.
-    #[inline]
-    fn take_out(&mut self, key: TaskKey) -> Option<Finished<T>> {
-        let mut task = self.store.finish(key)?;
-        #[cfg(test)]
-        if self.has_flaw(super::Flaw::KeepsTimers) {
-            return Some(task);
-        }
-        if let Some(extra) = &mut task.extra {
-            self.timers.clear(key, &mut extra.clocks);
-        }
-        Some(task)
-    }
-
-    /// The end of a task that has no answer.
-    fn end(&mut self, key: TaskKey, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
-        let policy = self.store.get_mut(key).map(|task| task.policy).unwrap_or_default();
-        let Some(task) = self.take_out(key) else { return };
-        let mut error = TaskError::new(kind, task.number, "");
-        error.attempt = task.attempts;
-        error.attempts = task.extra.map_or_else(Vec::new, |extra| extra.attempts);
-        dress(&mut error);
-        let bytes = task.body.len();
-        #[cfg(test)]
-        let drops = self.has_flaw(super::Flaw::DropsDeadLetters);
-        #[cfg(not(test))]
-        let drops = false;
-        if self.config.keeps_dead_letters && !drops && is_for_dead_letters(&error) {
-            let error = Arc::new(error.clone());
-            let event = Event::DeadLettered { task: task.number, error: Arc::clone(&error) };
-            self.actions.push(Action::Bury(Box::new(DeadLetter {
-                task: task.number,
-                body: task.body,
-                policy,
-                error,
-            })));
-            self.actions.push(Action::Notice(event));
-        }
-        self.complete(task.ticket, bytes, Err(Box::new(error)));
-    }
-}
-
-/// Whether a task that ended so is kept: its attempts were spent, or it may have been done and must not be done again. A
-/// failure that a worker reports as final is an answer.
-fn is_for_dead_letters(error: &TaskError) -> bool {
-    match error.kind {
-        TaskErrorKind::Dead | TaskErrorKind::Lost | TaskErrorKind::TimedOut { .. } => true,
-        TaskErrorKind::Failed => error.attempts.len() > 1,
-        _ => false,
-    }
-}
-
-/// Whether a task was handed out in vain so often that it is given up.
-fn is_delivered_enough<T>(task: &Task<T>) -> bool {
-    task.deliveries >= task.policy.attempts.saturating_add(DELIVERIES_BEYOND_LIVES)
 }
 
 /// `now + after`, for durations that a user may have given.
 fn later(now: Instant, after: Duration) -> Instant {
     now.checked_add(after).unwrap_or(now + FAR)
-}
-
-fn closed(number: u64) -> TaskError {
-    TaskError::new(TaskErrorKind::Closed, number, "the pool was shut down")
-}
-
-fn broken(number: u64, death: &Arc<Death>) -> TaskError {
-    let mut error = TaskError::new(TaskErrorKind::Broken, number, death.to_string());
-    error.death = Some(Arc::clone(death));
-    error
 }

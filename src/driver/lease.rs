@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::caller::Caller;
-use super::shared::lock;
+use super::lock::lock;
 use super::{Engine, Shared};
 
 /// So many tasks may gather before the background thread is asked to look at them when nobody drives.

@@ -13,6 +13,7 @@ mod lane;
 mod lease;
 mod letters;
 mod listener;
+mod lock;
 mod observer;
 mod shared;
 mod stderr;

@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span, debug, error, info, info_span, trace, warn};
 
 use super::listener::{EVENTS_KEPT, TEXT_BYTES_KEPT, text_bytes};
-use super::shared::lock;
+use super::lock::lock;
 use crate::core::{Death, Event};
 
 /// See the module.

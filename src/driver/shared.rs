@@ -1,7 +1,7 @@
 //! What the handles of a pool and its threads share, and what handles may ask of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
 use super::lease::NOBODY;
 use super::listener::Listener;
+use super::lock::lock;
 use super::observer::Observer;
 use super::{Arrivals, ComesAbout, Ended, Engine, Lane, Ticket, remember};
 use crate::core::{DeadLetter, Death, Event, Policy};
@@ -296,9 +297,4 @@ impl Drop for RoomClaim<'_> {
     fn drop(&mut self) {
         self.0.large_ends().into_iter().for_each(Waker::wake);
     }
-}
-
-/// Locks a mutex whose value is whole also after a panic.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::core::Policy;
 use crate::core::sim::random::Random;
 
 /// A task of the model: its number and where it is.

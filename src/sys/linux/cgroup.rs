@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,45 +13,13 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
-use super::enclosure::{Enclosure, try_out_enclosure};
-use super::hierarchy::Hierarchy;
 use super::lineage::start_of;
 use super::pipe::above_child_numbers;
 use super::support::current_pid;
 
 /// Where this process may make groups: its own group's directory.
 #[derive(Debug)]
-pub(super) struct Site(PathBuf);
-
-/// Finds the site, and tries everything on a group that is removed again.
-pub(super) fn try_out() -> Result<Site, String> {
-    let text =
-        fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("/proc/self/cgroup: {error}"))?;
-    let own = Hierarchy::Unified.group_in(&text).ok_or("the kernel has no control groups of version 2")?;
-    let directory = Hierarchy::Unified
-        .directory(own)
-        .ok_or_else(|| format!("no mounted cgroup2 file system shows the group of this process, {own:?}"))?;
-    // The guardian is told of it in one line.
-    if directory.as_os_str().as_bytes().contains(&b'\n') {
-        return Err(format!("the group of this process has a newline in its name: {directory:?}"));
-    }
-    let site = Site(directory);
-    let in_words = |what: &str, error: &dyn std::fmt::Display| {
-        format!(
-            "{what} below {:?}: {error}; run in a group of this user's own (systemd: Delegate=yes)",
-            site.0
-        )
-    };
-    let mut run = RunGroup::at(&site).map_err(|error| in_words("no group can be made", &error))?;
-    let worker = run.worker().map_err(|error| in_words("no worker's group can be made", &error))?;
-    try_out_enclosure(&Enclosure::Cgroup(worker.entrance()))
-        .map_err(|error| in_words("no process can enter a group", &error))?;
-    worker
-        .kill()
-        .map_err(|error| in_words("cgroup.kill cannot be used (Linux 5.14 or later has it)", &error))?;
-    drop((worker, run));
-    Ok(site)
-}
+pub(super) struct Site(pub(super) PathBuf);
 
 /// The group around all workers of this process, empty itself. Removed when dropped.
 #[derive(Debug)]
@@ -68,7 +35,8 @@ impl RunGroup {
         Self::at(site)
     }
 
-    fn at(site: &Site) -> io::Result<Self> {
+    /// At a site as it is.
+    pub(super) fn at(site: &Site) -> io::Result<Self> {
         let owner = Owner::this_process().ok_or(ErrorKind::Unsupported)?;
         // A process can have several one after the other, and the end of one overlap with the next.
         let number = MADE.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,7 @@
-//! How firmly a worker and all that it starts are held, and whether this machine can do it. The levels themselves are in
-//! `subreaper`, `cgroup` and `namespace`.
+//! How firmly a worker and all that it starts are held, as a choice. The levels themselves are in `subreaper`, `cgroup` and
+//! `namespace`; whether this machine can do it is found in `trial`.
 
 use std::fmt;
-use std::sync::OnceLock;
-
-use super::cgroup::{self, Site};
-use super::{namespace, subreaper};
 
 /// How firmly a worker is held, with everything that it starts, when it ends and when this process ends.
 ///
@@ -76,39 +72,3 @@ pub(crate) struct ContainmentError {
     /// What is missing, and what could be done about it.
     pub(crate) reason: String,
 }
-
-/// Tries whether workers can be held at this level, by really doing it: with a control group made and removed, or a process
-/// in a namespace that exits at once. Costs up to some milliseconds, and nothing once it has succeeded.
-///
-/// # Errors
-/// [`ContainmentError`]; not remembered, so that a machine that was put right is asked again.
-pub(crate) fn check_containment(level: Containment) -> Result<(), ContainmentError> {
-    let tried = match level {
-        Containment::Group => Ok(()),
-        Containment::Subreaper => once(&SUBREAPER, subreaper::try_out).map(drop),
-        Containment::Cgroup => cgroup_site().map(drop),
-        Containment::PidNamespace => namespace_mode().map(drop),
-    };
-    tried.map_err(|reason| ContainmentError { level, reason })
-}
-
-/// Where control groups can be made.
-pub(super) fn cgroup_site() -> Result<&'static Site, String> {
-    once(&CGROUP, cgroup::try_out)
-}
-
-/// How namespaces can be made.
-pub(super) fn namespace_mode() -> Result<namespace::Mode, String> {
-    once(&NAMESPACE, namespace::try_out).copied()
-}
-
-fn once<T>(known: &'static OnceLock<T>, find: fn() -> Result<T, String>) -> Result<&'static T, String> {
-    match known.get() {
-        Some(value) => Ok(value),
-        None => find().map(|value| known.get_or_init(|| value)),
-    }
-}
-
-static SUBREAPER: OnceLock<()> = OnceLock::new();
-static CGROUP: OnceLock<Site> = OnceLock::new();
-static NAMESPACE: OnceLock<namespace::Mode> = OnceLock::new();

@@ -1,20 +1,14 @@
-//! What is put around one child on its way from clone to `execve`, and the trial of it on a child that only exits.
-//! Chooses nothing and cleans nothing up.
+//! What is put around one child on its way from clone to `execve`. Chooses nothing and cleans nothing up.
 #![expect(unsafe_code, reason = "the child writes to a descriptor that it knows by number only")]
 
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, getppid};
 
-use super::command::SpawnStage;
-use super::launch::{ChildStack, Plan, launch};
 use super::namespace::{UserMaps, seen_from_outside};
-use super::process::Leader;
 
 /// Apart from the process group, which every child leads.
 #[derive(Clone, Copy, Debug)]
@@ -64,33 +58,6 @@ impl Enclosure {
     }
 }
 
-/// Makes a child, encloses it, and lets it exit. On the calling thread, which stands still for a fraction of a millisecond.
-///
-/// # Errors
-/// What refused: the clone, or a step of the child.
-pub(super) fn try_out_enclosure(enclosure: &Enclosure) -> io::Result<()> {
-    let plan = Plan {
-        path: None,
-        argv: ptr::null(),
-        envp: ptr::null(),
-        cwd: None,
-        descriptors: &[],
-        close_from: 0,
-        die_with: Some(getpid()),
-        guardian: None,
-        enclosure: *enclosure,
-    };
-    let launched = launch(&mut ChildStack::new()?, &plan)?;
-    let child = Leader::new(launched.pid, launched.pidfd);
-    child.wait_exited(PATIENCE);
-    child.reap();
-    match launched.failure {
-        None => Ok(()),
-        Some((SpawnStage::ParentDeath, _)) => Err(io::Error::other("/proc shows another PID namespace")),
-        Some((_, errno)) => Err(errno.into()),
-    }
-}
-
 /// `0` is whoever writes it.
 fn enter_cgroup(entrance: RawFd) -> Result<(), Errno> {
     // SAFETY: one byte of a constant; a wrong descriptor is answered with an error.
@@ -100,6 +67,3 @@ fn enter_cgroup(entrance: RawFd) -> Result<(), Errno> {
     }
     Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
-
-/// It exits at once; this is for a machine that swaps.
-const PATIENCE: Duration = Duration::from_secs(2);

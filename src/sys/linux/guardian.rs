@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal};
 
 use super::command::{ChildIo, SpawnCommand};
 use super::containment::Containment;
-use super::process::Leader;
+use super::leader::Leader;
 
 /// Our end of the link, and the shell.
 #[derive(Debug)]

@@ -11,7 +11,8 @@ use std::ptr;
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
 use rustix::io::Errno;
 
-use super::command::{SpawnCommand, SpawnError, SpawnStage};
+use super::command::SpawnCommand;
+use super::failure::{SpawnError, SpawnStage};
 
 /// A command, ready for `execve`. Owns every string that its pointers point to.
 #[derive(Debug)]
@@ -88,13 +89,6 @@ impl Image {
             (stage, _) => stage,
         };
         SpawnError { searched: self.searched.clone(), ..SpawnError::new(command, stage, errno.into()) }
-    }
-}
-
-impl SpawnError {
-    pub(super) fn new(command: &SpawnCommand, stage: SpawnStage, error: io::Error) -> Self {
-        let (program, cwd) = (command.program.clone(), command.cwd.clone());
-        Self { stage, program, cwd, searched: None, error }
     }
 }
 

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::command::SpawnStage;
 use super::enclosure::Enclosure;
+use super::failure::SpawnStage;
 use super::guardian;
 
 /// All that the child needs, prepared by the parent.

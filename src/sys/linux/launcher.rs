@@ -12,18 +12,22 @@ use rustix::process::getpid;
 use uuid::Uuid;
 
 use super::cgroup::{RunGroup, WorkerGroup};
-use super::command::{ChildIo, SpawnCommand, SpawnError, SpawnStage, Spawned};
-use super::containment::{Containment, cgroup_site, check_containment, namespace_mode};
+use super::command::{ChildIo, SpawnCommand};
+use super::containment::Containment;
 use super::enclosure::Enclosure;
+use super::failure::{SpawnError, SpawnStage};
 use super::guardian::{self, Duty, Guardian};
+use super::hold::Hold;
 use super::image::Image;
 use super::launch::{ChildStack, Launched, Plan, launch};
+use super::leader::Leader;
 use super::namespace::{Mode as NamespaceMode, UserMaps};
 use super::oom::{OomCounter, OomWatch};
 use super::pipe::{ChildPipe, OurEnd, above_child_numbers};
-use super::process::{Leader, Process};
+use super::process::{Process, Spawned};
 use super::spawner::SpawnerThread;
 use super::subreaper::{Mark, adopt_orphans};
+use super::trial::{cgroup_site, check_containment, namespace_mode};
 use super::watch::Watch;
 
 /// What the spawner thread owns.
@@ -39,14 +43,6 @@ pub(super) struct Launcher {
     run_group: Option<RunGroup>,
     /// The one that workers start under.
     oom_counter: Option<Arc<OomCounter>>,
-}
-
-/// What holds one worker besides its process group, as long as it lives. Dropping it ends and removes what it names.
-#[derive(Debug)]
-pub(super) enum Hold {
-    Cgroup(WorkerGroup),
-    Mark(Mark),
-    None,
 }
 
 impl Launcher {

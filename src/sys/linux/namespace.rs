@@ -1,4 +1,5 @@
-//! Containment by PID namespace: whether it needs a user namespace, and what the child does in it before it executes.
+//! Containment by PID namespace: with a user namespace or without, and what the child does in it before it executes. Which of
+//! the two this machine allows is found in `trial`.
 #![expect(unsafe_code, reason = "the child may only make system calls, and opens files before it executes")]
 
 use std::ffi::{CStr, c_int};
@@ -7,8 +8,6 @@ use std::io::{self, Write};
 use rustix::io::Errno;
 use rustix::process::{Pid, getegid, geteuid};
 
-use super::enclosure::{Enclosure, try_out_enclosure};
-
 /// With or without a user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -16,21 +15,6 @@ pub(super) enum Mode {
     Privileged,
     /// It comes with a user namespace.
     WithUser,
-}
-
-/// Tries both, on a process that exits at once.
-pub(super) fn try_out() -> Result<Mode, String> {
-    let alone = match try_out_enclosure(&Enclosure::PidNamespace(None)) {
-        Ok(()) => return Ok(Mode::Privileged),
-        Err(error) => error,
-    };
-    match try_out_enclosure(&Enclosure::PidNamespace(Some(UserMaps::identity()))) {
-        Ok(()) => Ok(Mode::WithUser),
-        Err(error) => Err(format!(
-            "clone(CLONE_NEWPID): {alone}; with a user namespace: {error}; either run with CAP_SYS_ADMIN, or allow \
-             user namespaces (user.max_user_namespaces, kernel.unprivileged_userns_clone, AppArmor, seccomp)"
-        )),
-    }
 }
 
 /// What the child writes to keep its user and its group. Prepared by the parent, because the child must not format.

@@ -6,19 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
-
-use super::launcher::Hold;
+use super::hold::Hold;
+use super::leader::{End, Leader};
 use super::memory::{self, Memory};
 use super::oom::OomWatch;
 use super::spawner::SpawnerThread;
+use super::subreaper;
 use super::support::current_pid;
-use super::wait::{self, Reaped};
-use super::{signals, subreaper};
 
 /// A child process and the group it leads, and what else holds its descendants (see [`Containment`](super::Containment)). Keeps the spawner thread alive, because the kernel kills the child
 /// when the thread that made it ends.
@@ -33,6 +29,20 @@ pub(crate) struct Process {
     oom_killed: Option<bool>,
     reaped: bool,
     spawner: Arc<SpawnerThread>,
+}
+
+/// A started program, and our ends of its three pipes: close-on-exec and non-blocking. The child's ends
+/// stay blocking, as programs expect.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// The process; dropping it kills it.
+    pub(crate) process: Process,
+    /// What we write here, the child reads. Dropping it is the child's end of input.
+    pub(crate) to_child: OwnedFd,
+    /// What the child writes as protocol, we read here.
+    pub(crate) from_child: OwnedFd,
+    /// What the child writes for people, we read here. Must be drained, or the child stops when it is full.
+    pub(crate) stderr: OwnedFd,
 }
 
 /// The signals that the engine sends.
@@ -209,88 +219,6 @@ impl From<Signal> for rustix::process::Signal {
             Signal::Term => Self::TERM,
         }
     }
-}
-
-/// A child that leads its own group, without the rules about the guardian. What [`Process`] and the guardian are made of.
-#[derive(Debug)]
-pub(super) struct Leader {
-    pid: Pid,
-    pidfd: OwnedFd,
-}
-
-impl Leader {
-    pub(super) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd }
-    }
-
-    #[cfg(test)]
-    pub(super) fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    pub(super) fn signal(&self, signal: rustix::process::Signal) {
-        // ESRCH: it has ended. EPERM: it changed its user, and there is nothing else we could do.
-        let _ = pidfd_send_signal(&self.pidfd, signal);
-    }
-
-    pub(super) fn signal_group(&self, signal: rustix::process::Signal) {
-        if signals::signal_group_by_pidfd(self.pidfd.as_fd(), signal) != Err(Errno::INVAL) {
-            return;
-        }
-        // Before Linux 6.9 only the number is left. It is certainly still ours while the leader is not reaped;
-        // if the host has reaped it, a stranger could have it, and what is left of the group escapes.
-        if !matches!(self.end(), End::ReapedByHost) {
-            let _ = kill_process_group(self.pid, signal);
-        }
-    }
-
-    /// Whether it is still in the group it was started in.
-    fn leads_its_group(&self) -> bool {
-        rustix::process::getpgid(Some(self.pid)).is_ok_and(|group| group == self.pid)
-    }
-
-    pub(super) fn has_exited(&self) -> bool {
-        !matches!(self.end(), End::Running)
-    }
-
-    /// Whether it has exited within `patience`.
-    pub(super) fn wait_exited(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        while !self.has_exited() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            // Patience is a few seconds, so neither conversion can fail.
-            let timeout = Timespec::try_from(left).ok();
-            // An interruption or a lack of memory only makes the loop ask again.
-            let _ = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], timeout.as_ref());
-        }
-        true
-    }
-
-    /// Consumes the exit status. Never waits.
-    pub(super) fn reap(&self) -> Option<Reaped> {
-        wait::reap(self.pidfd.as_fd())
-    }
-
-    fn end(&self) -> End {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), options)) {
-            Ok(None) => End::Running,
-            Ok(Some(_)) => End::Unreaped,
-            Err(_) => End::ReapedByHost,
-        }
-    }
-}
-
-/// How far a process is.
-enum End {
-    Running,
-    /// Exited, its number still reserved by the zombie.
-    Unreaped,
-    /// Gone, and with it the right to use its number.
-    ReapedByHost,
 }
 
 /// A killed process is gone within a millisecond or so, unless the kernel holds it in a broken device or file system.

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::command::{SpawnCommand, SpawnError, Spawned};
+use super::command::SpawnCommand;
+use super::failure::SpawnError;
 use super::launcher::Launcher;
+use super::process::Spawned;
 use super::signals;
 use super::support::current_pid;
 use super::watch::Watch;

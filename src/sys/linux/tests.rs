@@ -18,10 +18,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::command::{ChildIo, SpawnCommand, SpawnError, Spawned};
+use super::command::{ChildIo, SpawnCommand};
 use super::containment::Containment;
+use super::failure::SpawnError;
 use super::poll::{Interest, Poll};
-use super::process::Process;
+use super::process::{Process, Spawned};
 use super::spawner::Spawner;
 
 const WATCHDOG: Duration = Duration::from_secs(20);

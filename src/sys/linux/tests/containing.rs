@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, kill_process};
 
-use super::super::containment::{check_containment, namespace_mode};
 use super::super::hierarchy::Hierarchy;
 use super::super::namespace::Mode;
 use super::super::process::Signal;
+use super::super::trial::{check_containment, namespace_mode};
 use super::*;
 
 const LEVEL: &str = "SYS_TEST_LEVEL";

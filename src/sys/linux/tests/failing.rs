@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::command::SpawnStage;
+use super::super::failure::SpawnStage;
 use super::*;
 
 #[test]

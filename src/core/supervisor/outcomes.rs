@@ -1,0 +1,85 @@
+//! The end of a task: out of the table, its outcome to whoever waits, and among the dead letters if it belongs there. Why it
+//! ends is for others to say; only how often it may be handed out in vain is said here.
+
+use std::sync::Arc;
+
+use super::super::action::{Action, DeadLetter, Event, Ticket};
+use super::super::store::{Finished, Store, Task, TaskKey};
+use super::super::{Death, Outcome, TaskError, TaskErrorKind};
+use super::Supervisor;
+
+/// A task may be handed out in vain so many times more than it has lives: enough for workers that die before they begin it,
+/// and an end for a message that kills them while it is read.
+const DELIVERIES_BEYOND_LIVES: u32 = 8;
+
+impl<T: Ticket> Supervisor<T> {
+    pub(super) fn complete(&mut self, ticket: T, bytes: usize, outcome: Outcome) {
+        self.actions.push(Action::Complete { ticket, outcome, bytes });
+    }
+
+    /// Takes a task out of the table for good.
+    #[inline]
+    pub(super) fn take_out(&mut self, key: TaskKey) -> Option<Finished<T>> {
+        let mut task = self.store.finish(key)?;
+        #[cfg(test)]
+        if self.has_flaw(crate::core::Flaw::KeepsTimers) {
+            return Some(task);
+        }
+        if let Some(extra) = &mut task.extra {
+            self.timers.clear(key, &mut extra.clocks);
+        }
+        Some(task)
+    }
+
+    /// The end of a task that has no answer.
+    pub(super) fn end(&mut self, key: TaskKey, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
+        let policy = self.store.get_mut(key).map(|task| task.policy).unwrap_or_default();
+        let Some(task) = self.take_out(key) else { return };
+        let mut error = TaskError::new(kind, task.number, "");
+        error.attempt = task.attempts;
+        error.attempts = task.extra.map_or_else(Vec::new, |extra| extra.attempts);
+        dress(&mut error);
+        let bytes = task.body.len();
+        #[cfg(test)]
+        let drops = self.has_flaw(crate::core::Flaw::DropsDeadLetters);
+        #[cfg(not(test))]
+        let drops = false;
+        if self.config.keeps_dead_letters && !drops && is_for_dead_letters(&error) {
+            let error = Arc::new(error.clone());
+            let event = Event::DeadLettered { task: task.number, error: Arc::clone(&error) };
+            self.actions.push(Action::Bury(Box::new(DeadLetter {
+                task: task.number,
+                body: task.body,
+                policy,
+                error,
+            })));
+            self.actions.push(Action::Notice(event));
+        }
+        self.complete(task.ticket, bytes, Err(Box::new(error)));
+    }
+}
+
+/// Whether a task that ended so is kept: its attempts were spent, or it may have been done and must not be done again. A
+/// failure that a worker reports as final is an answer.
+fn is_for_dead_letters(error: &TaskError) -> bool {
+    match error.kind {
+        TaskErrorKind::Dead | TaskErrorKind::Lost | TaskErrorKind::TimedOut { .. } => true,
+        TaskErrorKind::Failed => error.attempts.len() > 1,
+        _ => false,
+    }
+}
+
+/// Whether a task was handed out in vain so often that it is given up.
+pub(super) fn is_delivered_enough<T>(task: &Task<T>) -> bool {
+    task.deliveries >= task.policy.attempts.saturating_add(DELIVERIES_BEYOND_LIVES)
+}
+
+pub(super) fn closed(number: u64) -> TaskError {
+    TaskError::new(TaskErrorKind::Closed, number, "the pool was shut down")
+}
+
+pub(super) fn broken(number: u64, death: &Arc<Death>) -> TaskError {
+    let mut error = TaskError::new(TaskErrorKind::Broken, number, death.to_string());
+    error.death = Some(Arc::clone(death));
+    error
+}
