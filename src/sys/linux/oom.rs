@@ -52,17 +52,22 @@ impl OomCounter {
 #[derive(Debug)]
 pub(super) struct OomWatch {
     counter: Option<Arc<OomCounter>>,
+    /// What it was at the look before the latest one. The latest may have come between the kernel's decision, which counts, and
+    /// the end of the process.
     before: Option<u64>,
+    /// What it was at the latest look.
+    latest: Option<u64>,
 }
 
 impl OomWatch {
     /// For a worker that has just been started under `counter`. One read.
     pub(super) fn new(counter: Option<Arc<OomCounter>>) -> Self {
         let before = counter.as_ref().and_then(|counter| counter.read());
-        Self { counter, before }
+        Self { counter, before, latest: before }
     }
 
-    /// Looks where the living worker is now, and counts from here. The closer to its death, the surer the answer.
+    /// Looks where the living worker is now, and counts from the last look but one. The closer to its death, the surer the
+    /// answer.
     pub(super) fn refresh(&mut self, pid: Pid) {
         let Ok(text) = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_pid())) else { return };
         if !self.counter.as_ref().is_some_and(|counter| counter.is_for(&text)) {
@@ -71,11 +76,13 @@ impl OomWatch {
                 return;
             }
             self.counter = OomCounter::open(&text).map(Arc::new);
+            self.latest = self.counter.as_ref().and_then(|counter| counter.read());
         }
-        self.before = self.counter.as_ref().and_then(|counter| counter.read());
+        self.before = self.latest;
+        self.latest = self.counter.as_ref().and_then(|counter| counter.read());
     }
 
-    /// Whether somebody in the group was killed since. `None`: cannot be told.
+    /// Whether somebody in the group was killed since then. `None`: cannot be told.
     pub(super) fn has_grown(&self) -> Option<bool> {
         Some(self.counter.as_ref()?.read()? > self.before?)
     }
