@@ -157,13 +157,32 @@ fn a_worker_that_never_says_started_does_not_swallow_the_limit() {
 }
 
 #[test]
-fn a_worker_that_changes_its_order_does_not_swallow_the_limit() {
+fn a_worker_that_holds_back_answers_works_in_order_all_the_same() {
     let mut world = obedient(2);
-    world.submit();
-    world.submit_as(timed(), 0);
+    let first = world.submit();
+    let second = world.submit_as(timed(), 0);
     world.say_serial(0, false);
+    world.advance(10 * LIMIT);
+    assert!(!world.child(0).tasks[1].cancelled, "it is not its turn");
+    world.cancel(second);
+    world.advance(10 * LIMIT);
+    assert!(!world.child(0).terminated, "nobody is ended for what it does not do");
+    assert_eq!(world.end_of(second), Some(Err(TaskErrorKind::Cancelled { may_have_run: true })));
+    assert_eq!(world.answer(0), first);
+}
+
+#[test]
+fn a_worker_that_works_in_order_from_now_on_is_timed_so_from_now_on() {
+    let mut world = World::ready_as(1, &able(parallel(2), &[Capability::Cancel]));
+    let first = world.submit();
+    world.submit_as(timed(), 0);
+    world.advance(LIMIT / 2);
+    world.say_serial(0, true);
     world.advance(LIMIT);
-    assert!(world.child(0).tasks[1].cancelled);
+    assert!(!world.child(0).tasks[1].cancelled);
+    assert_eq!(world.answer(0), first);
+    world.advance(LIMIT);
+    assert!(world.child(0).tasks[0].cancelled);
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct ParentSession<T> {
     theirs: ChildHello,
     state: State,
     window: u32,
+    /// It said once that it works in order; that holds from then on.
+    in_order: bool,
     dying: bool,
     leases: Leases<T>,
     /// Open ids that lost a result to the size limit. Their next final answer is the failure `too_large` (SPEC 4).
@@ -125,6 +127,7 @@ impl<T> ParentSession<T> {
             theirs: ChildHello::default(),
             state: State::ExpectHello,
             window: 0,
+            in_order: false,
             dying: false,
             leases: Leases::new(),
             doomed: Vec::new(),
@@ -267,6 +270,12 @@ impl<T> ParentSession<T> {
         takes
     }
 
+    /// Whether the child does its tasks in the order of their arrival: it said `serial` true once. If it says false later, it
+    /// only holds back answers (SPEC W-12).
+    pub fn works_in_order(&self) -> bool {
+        self.in_order
+    }
+
     /// Whether the child says STARTED when it begins a task: both sides listed the capability.
     pub fn tells_starts(&self) -> bool {
         self.theirs.capabilities.has(Capability::Started) && self.ours.capabilities.has(Capability::Started)
@@ -334,6 +343,7 @@ impl<T> ParentSession<T> {
                     return Err(PeerError::Incompatible { theirs: hello.version, ours: VERSION });
                 }
                 self.state = if hello.ready { State::Open } else { State::ExpectReady };
+                self.in_order = hello.serial;
                 self.theirs = hello;
                 self.set_window(self.theirs.window.max(1));
                 Ok(ParentEvent::Hello { ready: self.state == State::Open })
@@ -357,6 +367,7 @@ impl<T> ParentSession<T> {
                     self.set_window(window);
                 }
                 self.theirs.serial = serial.unwrap_or(self.theirs.serial);
+                self.in_order |= self.theirs.serial;
                 if verb == Verb::Ready && self.state == State::ExpectReady {
                     self.state = State::Open;
                     return Ok(ParentEvent::Ready);

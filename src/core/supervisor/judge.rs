@@ -53,8 +53,10 @@ pub(super) struct Found {
     blamed: Option<TaskKey>,
     /// The one it was ended for, if it was.
     target: Option<TaskKey>,
-    /// It worked in order.
+    /// It worked in order, and wrote every answer before it went on.
     serial: bool,
+    /// It worked in order.
+    in_order: bool,
     /// It had nothing but one task that must be alone.
     alone: bool,
     /// It had answered some.
@@ -82,6 +84,7 @@ impl<T: Ticket> Supervisor<T> {
         let ended_with_bye = place.session.has_ended();
         let tells_starts = place.session.tells_starts();
         let serial = place.session.child().serial;
+        let in_order = place.session.works_in_order() && !tells_starts;
         let target = match place.fault {
             Some(Cause::Overran { .. } | Cause::CancelIgnored { .. }) => {
                 place.stopping.as_ref().map(|(key, _)| *key)
@@ -119,21 +122,23 @@ impl<T: Ticket> Supervisor<T> {
         #[cfg(test)]
         let is_one = is_one || (first.is_some() && self.has_flaw(crate::core::Flaw::BlamesTheOldestAlways));
         let blamed = first.filter(|_| is_one);
-        Found { open, blamed, target, serial, alone, fruitful }
+        Found { open, blamed, target, serial, in_order, alone, fruitful }
     }
 
     /// What becomes of the tasks that a dead worker had not answered.
     pub(super) fn judge_tasks(&mut self, found: Found, death: &Arc<Death>, now: Instant) {
-        let Found { open, blamed, target, serial, alone, fruitful } = found;
+        let Found { open, blamed, target, serial, in_order, alone, fruitful } = found;
+        // Until the one that it was ended for is met, going from the newest to the oldest.
+        let mut is_behind = in_order && target.is_some_and(|target| open.iter().any(|open| open.key == target));
         // Once alone, always alone: in company it would make suspects of its neighbours again.
         let again = if serial && !alone { Release::Again } else { Release::Alone };
         // Back to the front of the queue, the oldest last, so that it stands first.
         for Open { key, suspect, touched } in open.into_iter().rev() {
+            is_behind &= target != Some(key);
             let guilt = match (suspect, blamed) {
+                _ if is_behind => Guilt::None { in_vain: false },
                 (true, _) if target == Some(key) => Guilt::Certain,
                 (false, _) if target == Some(key) => Guilt::Unread,
-                // Behind the one that it was ended for, in a worker that works in order.
-                (true, Some(blamed)) if target == Some(blamed) => Guilt::None { in_vain: false },
                 (true, _) if target.is_some() => Guilt::Spared,
                 (true, Some(blamed)) if blamed == key => Guilt::Certain,
                 (true, None) => Guilt::Possible,

@@ -121,7 +121,7 @@ impl<T: Ticket> Supervisor<T> {
     /// Whether a worker may be doing that task now.
     pub(super) fn has_its_turn(&mut self, slot: usize, id: u32) -> bool {
         let Some(place) = self.slots.get_mut(slot) else { return false };
-        let (serial, tells_starts) = (place.session.child().serial, place.session.tells_starts());
+        let (in_order, tells_starts) = (place.session.works_in_order(), place.session.tells_starts());
         let Some(key) = place.session.leases().get(id).copied() else { return false };
         // What once had its turn keeps it, in whatever order the worker goes on.
         if self.store.get_mut(key).is_some_and(|task| task.existing_extra().is_some_and(|extra| extra.timed))
@@ -132,11 +132,11 @@ impl<T: Ticket> Supervisor<T> {
         if place.session.open_count() == 1 {
             return true;
         }
-        if serial && place.session.leases().oldest().is_some_and(|(oldest, _)| oldest == id) {
+        if in_order && place.session.leases().oldest().is_some_and(|(oldest, _)| oldest == id) {
             return true;
         }
         if !tells_starts {
-            return !serial;
+            return !in_order;
         }
         place.ghosts.iter().any(|ghost| ghost.key == key && ghost.started)
             || self.store.get_mut(key).is_some_and(|task| task.started)
@@ -238,7 +238,7 @@ impl<T: Ticket> Supervisor<T> {
             // What is to stop besides has had its CANCEL; its time begins now.
             return self.review_turns(slot, now);
         }
-        if place.watched > 0 && (place.session.child().serial || place.session.open_count() == 1) {
+        if place.watched > 0 && (place.session.works_in_order() || place.session.open_count() == 1) {
             let next = place.session.leases().oldest().map(|(_, key)| *key);
             if let Some(next) = next {
                 self.take_turn(slot, next, now);
@@ -262,6 +262,22 @@ impl<T: Ticket> Supervisor<T> {
         for (_, id, key) in open {
             if self.has_its_turn(slot, id) {
                 self.take_turn(slot, key, now);
+            }
+        }
+    }
+
+    /// A worker says that it works in order from now on: what stands behind its oldest task is not timed yet.
+    pub(super) fn take_back_turns(&mut self, slot: usize) {
+        let Some(place) = self.slots.get_mut(slot).filter(|place| place.watched > 0) else { return };
+        let oldest = place.session.leases().oldest().map(|(_, key)| *key);
+        let open: Vec<TaskKey> = place.session.leases().iter().map(|(_, key)| *key).collect();
+        for key in open.into_iter().filter(|key| Some(*key) != oldest) {
+            let Some(task) = self.store.get_mut(key).filter(|task| task.stop().is_none()) else { continue };
+            let Some(extra) = task.existing_extra() else { continue };
+            extra.timed = false;
+            extra.frozen = None;
+            for limit in [Limit::Attempt, Limit::Soft] {
+                self.timers.set(key, &mut extra.clocks, limit, None);
             }
         }
     }

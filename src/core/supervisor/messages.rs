@@ -180,7 +180,10 @@ impl<T: Ticket> Supervisor<T> {
                 place.deadline = Some((place.ready_limit.map_or(at, |limit| at.min(limit)), Due::Ready));
             }
             ParentEvent::Window => {
-                // Perhaps it works in another order from now on.
+                // Perhaps it works in order from now on, and did not before.
+                if place.session.works_in_order() && !place.session.tells_starts() {
+                    self.take_back_turns(slot);
+                }
                 self.review_turns(slot, now);
                 self.hear_chatter(slot, now);
             }

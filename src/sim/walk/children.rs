@@ -108,8 +108,8 @@ impl Walk<'_> {
             return self.give_up(slot, index);
         }
         let child = self.world.child(slot);
-        let (held, serial) = (child.tasks.len(), child.serial && !child.link.lies);
-        let index = if serial || held == 0 { 0 } else { self.random.below(held) };
+        let (held, in_order) = (child.tasks.len(), child.in_order && !child.link.lies);
+        let index = if in_order || held == 0 { 0 } else { self.random.below(held) };
         match self.random.below(24) {
             0 => self.world.credit(slot, 2),
             1 if self.random.once_in(2) => self.world.reads(slot, true),
@@ -148,7 +148,7 @@ impl Walk<'_> {
             self.world.answer_at(slot, index);
             return;
         }
-        let had_begun = index == 0 || !self.world.child(slot).serial;
+        let had_begun = index == 0 || !self.world.child(slot).in_order;
         let begun = (!had_begun).then_some(false);
         self.world.fail_at(slot, index, &Failure { begun, ..stopped() });
     }

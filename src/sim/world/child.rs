@@ -39,6 +39,8 @@ pub(crate) struct Child {
     pub(crate) terminated: bool,
     /// Whether it says that it works in order.
     pub(crate) serial: bool,
+    /// It said once that it works in order, and does.
+    pub(crate) in_order: bool,
     pub(crate) has_greeted: bool,
     pub(crate) is_ready: bool,
     pub(super) said_bye: bool,
@@ -91,6 +93,7 @@ impl Child {
             killed: false,
             terminated: false,
             serial: true,
+            in_order: true,
             has_greeted: false,
             is_ready: false,
             said_bye: false,

@@ -310,7 +310,7 @@ impl World {
     pub(super) fn review(&mut self, slot: usize) {
         let now = self.now;
         let place = &self.core.slots[slot];
-        let (serial, tells) = (place.session.child().serial, place.session.tells_starts());
+        let (in_order, tells) = (place.session.works_in_order(), place.session.tells_starts());
         let is_paused = place.paused_for.is_some();
         let seat = &mut self.seats[slot];
         let since = seat.paused_since;
@@ -318,12 +318,12 @@ impl World {
         let count = seat.leases.len();
         for (index, lease) in seat.leases.iter_mut().enumerate() {
             let has_turn = if tells {
-                lease.started || count == 1 || (serial && index == 0)
+                lease.started || count == 1 || (in_order && index == 0)
             } else {
-                !serial || index == 0
+                !in_order || index == 0
             };
             let is_timed = self.tasks[lease.task as usize - 1].policy.times_attempts();
-            if !has_turn && !is_timed {
+            if !has_turn && !(is_timed && tells) {
                 // It says that it works in order now: then it does not do this one.
                 lease.turn = None;
             }

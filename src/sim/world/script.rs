@@ -24,6 +24,7 @@ impl World {
     pub(crate) fn hello(&mut self, slot: usize, hello: &ChildHello) {
         let child = self.child(slot);
         child.serial = hello.serial;
+        child.in_order = hello.serial;
         child.has_greeted = true;
         child.is_ready = hello.ready;
         child.session = ChildSession::new(hello.clone(), u64::from(child.pid));
@@ -94,6 +95,7 @@ impl World {
     /// It works in order from now on, or not.
     pub(crate) fn say_serial(&mut self, slot: usize, serial: bool) {
         self.child(slot).serial = serial;
+        self.child(slot).in_order |= serial;
         self.say(slot, |child, out| child.session.serial(serial, out).expect(RULES));
     }
 
