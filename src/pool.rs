@@ -198,6 +198,12 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        // In a forked copy of the host the pool is not that copy's: its threads are not there, and its workers are the
+        // original's.
+        if crate::sys::current_pid() != self.shared.parent() {
+            let background = self.background.get_mut().unwrap_or_else(PoisonError::into_inner);
+            return std::mem::forget(background.take());
+        }
         let background = self.background.get_mut().unwrap_or_else(PoisonError::into_inner);
         if background.is_some() {
             self.kill_workers();

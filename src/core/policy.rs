@@ -79,6 +79,10 @@ impl Policy {
     /// or when it fails and is tried again; after the last the task ends as [`Dead`](crate::TaskErrorKind::Dead),
     /// [`TimedOut`](crate::TaskErrorKind::TimedOut) or [`Failed`](crate::TaskErrorKind::Failed). The default is 3: a crash by
     /// chance is repaired, a task that kills every worker is recognised soon.
+    ///
+    /// The handler may begin more often than that, in two cases that are no fault of the task's and cost it nothing: the worker
+    /// was ended because of *another* of its tasks, or died and nobody can tell which of several it was doing. Only
+    /// [`once`](Self::once) rules that out.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts.max(1);

@@ -295,3 +295,19 @@ fn a_worker_that_is_being_started_again_counts_as_one_that_comes() {
     world.start(0, &serial(1));
     assert_eq!(world.answer(0), task);
 }
+
+#[test]
+fn tasks_are_counted_once_however_often_their_workers_were_replaced() {
+    let mut world = recycling(Recycle::default().tasks(1));
+    let (mut slot, tasks) = (0, 10);
+    for _ in 0..tasks {
+        world.submit();
+        world.answer(slot);
+        let next = wanted(&world);
+        world.start(next, &serial(1));
+        world.exit(slot, 0);
+        slot = next;
+    }
+    let counted = (0..world.core.slot_count()).filter_map(|slot| world.core.summary(slot));
+    assert_eq!(counted.map(|summary| summary.finished).sum::<u64>(), tasks);
+}

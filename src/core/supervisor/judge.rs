@@ -129,7 +129,8 @@ impl<T: Ticket> Supervisor<T> {
     pub(super) fn judge_tasks(&mut self, found: Found, death: &Arc<Death>, now: Instant) {
         let Found { open, blamed, target, serial, in_order, alone, fruitful } = found;
         // Until the one that it was ended for is met, going from the newest to the oldest.
-        let mut is_behind = in_order && target.is_some_and(|target| open.iter().any(|open| open.key == target));
+        let mut is_behind =
+            in_order && target.is_some_and(|target| open.iter().any(|open| open.key == target));
         // Once alone, always alone: in company it would make suspects of its neighbours again.
         let again = if serial && !alone { Release::Again } else { Release::Alone };
         // Back to the front of the queue, the oldest last, so that it stands first.

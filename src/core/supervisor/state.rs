@@ -47,7 +47,10 @@ impl<T: Ticket> Supervisor<T> {
     /// How the last worker of a slot ended; `None` for a slot that never had one.
     pub(crate) fn summary(&self, slot: usize) -> Option<Summary> {
         let place = self.slots.get(slot)?;
-        let elsewhere = self.records.get(&place.number).map_or(0, |record| record.finished);
+        // Where a worker is replaced two slots have its number: what was done elsewhere counts once.
+        let is_first = self.slots.iter().position(|other| other.number == place.number) == Some(slot);
+        let record = self.records.get(&place.number).filter(|_| is_first);
+        let elsewhere = record.map_or(0, |record| record.finished);
         Some(Summary {
             worker: place.number,
             pid: place.pid,
