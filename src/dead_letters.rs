@@ -1,12 +1,13 @@
 //! Tasks that could not be done: what is in them, where they are taken, how they are tried again.
 
 use crossbeam_channel::Receiver;
+use serde::de::DeserializeOwned;
 use stokehold_protocol::{Data, Message};
 
 use crate::core::{Attempt, DeadLetter};
 use crate::pool::With;
 use crate::task::{Unsent, leave_encoded};
-use crate::{Pool, SubmitError, Task};
+use crate::{Pool, ResultStream, SubmitError, Task};
 
 impl DeadLetter {
     /// The request's name.
@@ -54,17 +55,36 @@ impl Pool {
         self.shared().dead_letters()
     }
 
-    /// Submits what is in a dead letter as a new task, with a new number and all its attempts before it, and leaves the answer
-    /// encoded. Blocks while the queue is full.
+    /// Submits what is in a dead letter as a new task under the letter's own policy, with a new number and all its attempts
+    /// before it, and leaves the answer encoded. Blocks while the queue is full. A task that was to run once at most may have
+    /// run: whoever submits it again says that this does no harm.
+    ///
+    /// Results of a stream go nowhere: for those see [`resubmit_stream`](Self::resubmit_stream).
     pub fn resubmit(&self, letter: &DeadLetter) -> Result<Task<Data>, SubmitError> {
-        self.with(self.policy()).resubmit(letter)
+        self.with(letter.policy).resubmit(letter)
+    }
+
+    /// As [`resubmit`](Self::resubmit), for a task with a stream of results.
+    pub fn resubmit_stream<I: DeserializeOwned>(
+        &self,
+        letter: &DeadLetter,
+    ) -> Result<ResultStream<I, Data>, SubmitError> {
+        self.with(letter.policy).resubmit_stream(letter)
     }
 }
 
 impl With<'_> {
-    /// As [`Pool::resubmit`].
+    /// As [`Pool::resubmit`], under this policy instead of the letter's.
     pub fn resubmit(&self, letter: &DeadLetter) -> Result<Task<Data>, SubmitError> {
         Unsent::new(letter.body.clone(), self.policy(), leave_encoded).submit(self.pool().shared(), None)
+    }
+
+    /// As [`Pool::resubmit_stream`], under this policy instead of the letter's.
+    pub fn resubmit_stream<I: DeserializeOwned>(
+        &self,
+        letter: &DeadLetter,
+    ) -> Result<ResultStream<I, Data>, SubmitError> {
+        Unsent::new(letter.body.clone(), self.policy(), leave_encoded).submit_stream(self.pool(), None)
     }
 }
 

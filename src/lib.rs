@@ -7,13 +7,16 @@
 //! # Hello
 //!
 //! ```no_run
+//! use std::collections::BTreeMap;
+//!
 //! use stokehold::{Pool, Request, WorkerCommand};
 //!
-//! const WORD_COUNT: Request<str, u64> = Request::new("word_count");
+//! // `examples/python_worker/worker.py` of the repository counts how often each word is there.
+//! const WORD_COUNT: Request<str, BTreeMap<String, u64>> = Request::new("word_count");
 //!
 //! let pool = Pool::builder(WorkerCommand::new("python3").arg("worker.py")).workers(4).start()?;
 //! let words = pool.submit(WORD_COUNT, "stokers keep the fire hot")?.wait()?;
-//! assert_eq!(words, 5);
+//! assert_eq!(words["fire"], 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -137,7 +140,7 @@ pub use stokehold_protocol as protocol;
 pub use stokehold_protocol::{BadData, Data, Request};
 pub use stream::{NothingYet, ResultStream, Streamed};
 pub use sys::Containment;
-pub use task::{Task, TaskStatus, Unsent};
+pub use task::{Canceller, Task, TaskStatus, Unsent};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

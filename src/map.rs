@@ -13,6 +13,7 @@ use crate::{Order, Pool, SubmitError, TaskError, TaskErrorKind};
 
 impl Pool {
     /// The results of many jobs, in the order of the jobs. Blocks until all are there; one that fails does not stop the others.
+    /// There is a result for every job: when the pool takes no more in the middle, each of the rest is refused.
     ///
     /// ```no_run
     /// # use stokehold::{Pool, Request, TaskError};
@@ -29,24 +30,24 @@ impl Pool {
         R: DeserializeOwned,
         I: IntoIterator<Item: Borrow<J>>,
     {
-        self.imap(request, jobs).collect()
+        self.imap(request, jobs).complete().collect()
     }
 
     /// The results of many jobs with the places of their jobs, in the order in which they were done. Blocks until all are
-    /// there.
+    /// there, one for every job.
     pub fn map_unordered<J, R, I>(&self, request: Request<J, R>, jobs: I) -> Vec<(u64, Result<R, TaskError>)>
     where
         J: Serialize + ?Sized,
         R: DeserializeOwned,
         I: IntoIterator<Item: Borrow<J>>,
     {
-        let mut results = self.imap_unordered(request, jobs);
+        let mut results = self.imap_unordered(request, jobs).complete();
         std::iter::from_fn(|| results.recv()).map(|completed| (completed.index, completed.result)).collect()
     }
 
     /// An iterator over the results of an iterator of jobs, in the order of the jobs. Jobs are taken as there is room for
     /// them, so that an endless iterator will do: at most 8192 jobs are between the two, and fewer when results are
-    /// large: no more are taken while more than 16 MiB of them wait, or are to be expected. Dropping it withdraws what has not begun.
+    /// large: no more are taken while more than 16 MiB of them wait, or are to be expected. Dropping it withdraws what has not begun. When the pool takes no more, the first job that it refuses is the last.
     pub fn imap<J, R, I>(&self, request: Request<J, R>, jobs: I) -> Imap<I::IntoIter, J, R>
     where
         J: Serialize + ?Sized,
@@ -97,6 +98,10 @@ pub struct Imap<I: Iterator, J: ?Sized, R> {
     results: Results<R>,
     /// A job that found no room.
     held: Option<Vec<u8>>,
+    /// Whether every job has a result, also those that the pool does not take any more.
+    complete: bool,
+    /// Why the pool takes no more.
+    refusal: Option<TaskError>,
 }
 
 impl<I, J, R> Imap<I, J, R>
@@ -106,7 +111,12 @@ where
     J: Serialize + ?Sized,
 {
     pub(crate) fn new(jobs: I, (sender, results): (JobSender<J>, Results<R>)) -> Self {
-        Self { jobs, sender: Some(sender), results, held: None }
+        Self { jobs, sender: Some(sender), results, held: None, complete: false, refusal: None }
+    }
+
+    /// The same with a result for every job. The iterator of jobs must have an end.
+    fn complete(self) -> Self {
+        Self { complete: true, ..self }
     }
 
     /// The next result with where it came from; otherwise as the iterator.
@@ -129,6 +139,13 @@ where
     /// Takes a job from the iterator and sends it; false if there is no room, or no job.
     fn put_in(&mut self) -> bool {
         let Some(sender) = &self.sender else { return false };
+        if let Some(refusal) = &self.refusal {
+            match self.jobs.next() {
+                Some(_) => sender.refuse(refusal.clone()),
+                None => self.sender = None,
+            }
+            return true;
+        }
         if self.held.is_none() {
             if !sender.has_room() {
                 return false;
@@ -151,15 +168,19 @@ where
             Err(Refusal::Full) => return false,
             Err(refusal) => {
                 self.held = None;
-                sender.refuse(refused(refusal));
-                self.sender = None;
+                let refusal = refused(refusal);
+                sender.refuse(refusal.clone());
+                match self.complete {
+                    true => self.refusal = Some(refusal),
+                    false => self.sender = None,
+                }
             }
         }
         true
     }
 }
 
-/// What a job gets that came too late. The input ends with it: no later one would fare better.
+/// What a job gets that came too late. No later one would fare better.
 fn refused(refusal: Refusal) -> TaskError {
     match refusal {
         Refusal::Broken(death) => {

@@ -133,7 +133,22 @@ impl Pool {
     /// at once; those too many finish what they have and end, those with nothing to do first. Does not block; in a pool that is
     /// being shut down it does nothing.
     pub fn resize(&self, workers: usize) {
-        self.shared.post(Mail::Resize(workers.clamp(1, WORKERS_MAX)));
+        self.resize_between(workers, workers);
+    }
+
+    /// Has from `min` to `max` workers from now on, as [`PoolBuilder::workers`] and
+    /// [`PoolBuilder::workers_max`] say it at the start: more than `min` when tasks wait, as long as they are needed. Otherwise
+    /// as [`resize`](Self::resize).
+    pub fn resize_between(&self, min: usize, max: usize) {
+        let min = min.clamp(1, WORKERS_MAX);
+        self.shared.post(Mail::Resize(min, max.clamp(min, WORKERS_MAX)));
+    }
+
+    /// Lets no task in any more: a submit fails with [`SubmitError::Closed`], also one that is waiting for room. What was
+    /// accepted goes on. For a pool in an `Arc`: close it, let the threads that have it end, and then
+    /// `Arc::into_inner(pool).map(|pool| pool.shutdown(…))`.
+    pub fn close(&self) {
+        self.shared.close();
     }
 
     /// A receiver of what happens in the pool from now on (or since its start, see [`PoolBuilder::record_events`]): workers that

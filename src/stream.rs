@@ -16,7 +16,7 @@ use stokehold_protocol::{Request, data};
 use crate::core::Outcome;
 use crate::driver::{Arrived, Cell, ComesAbout, Handle, Items, Mail, Shared};
 use crate::pool::With;
-use crate::task::{Decode, TaskStatus, discard, status, taken};
+use crate::task::{Canceller, Decode, TaskStatus, discard, status, taken};
 use crate::{Pool, SubmitError, TaskError, TaskErrorKind, TrySubmitError, deadline};
 
 impl Pool {
@@ -198,6 +198,11 @@ impl<I, R> ResultStream<I, R> {
         if !self.items.cell.is_done() {
             self.shared.post(Mail::Cancel(Handle::Stream(Arc::clone(&self.items))));
         }
+    }
+
+    /// What cancels it from elsewhere, while this handle is waited for: see [`Task::canceller`](crate::Task::canceller).
+    pub fn canceller(&self) -> Canceller {
+        Canceller::new(Arc::clone(&self.shared), Handle::Stream(Arc::clone(&self.items)))
     }
 
     /// Blocks until the task is done, and gives its answer. Results that were not taken are dropped.

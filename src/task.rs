@@ -96,6 +96,26 @@ impl<R> Task<R> {
         }
     }
 
+    /// What cancels it from elsewhere, while this handle is waited for.
+    ///
+    /// ```no_run
+    /// # use stokehold::{Pool, Request};
+    /// # fn work(pool: &Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// const RENDER: Request<str, ()> = Request::new("render");
+    ///
+    /// let task = pool.submit(RENDER, "scene 1")?;
+    /// let canceller = task.canceller();
+    /// std::thread::spawn(move || {
+    ///     // When somebody presses a key:
+    ///     canceller.cancel();
+    /// });
+    /// println!("{:?}", task.wait());
+    /// # Ok(()) }
+    /// ```
+    pub fn canceller(&self) -> Canceller {
+        Canceller::new(Arc::clone(&self.shared), Handle::Task(Arc::clone(&self.cell)))
+    }
+
     /// Lets it run without wanting its answer.
     pub fn detach(self) {
         if let Some(outcome) = self.cell.detach() {
@@ -174,6 +194,36 @@ impl<R> Future for Task<R> {
 impl<R> fmt::Debug for Task<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task").field("number", &self.number).field("status", &self.status()).finish()
+    }
+}
+
+/// Cancels one task, from any thread: see [`Task::canceller`] and [`ResultStream::canceller`]. It may outlive the task and the
+/// pool, and does nothing then.
+#[derive(Clone)]
+pub struct Canceller {
+    shared: Arc<Shared>,
+    handle: Handle,
+}
+
+impl Canceller {
+    pub(crate) fn new(shared: Arc<Shared>, handle: Handle) -> Self {
+        Self { shared, handle }
+    }
+
+    /// Stops the task, as [`Task::cancel`] and [`ResultStream::cancel`] do. Does not block.
+    pub fn cancel(&self) {
+        if let Handle::Stream(items) = &self.handle {
+            items.skip();
+        }
+        if !self.handle.cell().is_done() {
+            self.shared.post(Mail::Cancel(self.handle.clone()));
+        }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").field("done", &self.handle.cell().is_done()).finish()
     }
 }
 

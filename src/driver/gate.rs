@@ -60,8 +60,8 @@ pub(crate) enum Mail {
     Cancel(Handle),
     /// End everything now.
     Kill,
-    /// Have so many workers from now on.
-    Resize(usize),
+    /// Have so many workers from now on, at least and at most.
+    Resize(usize, usize),
     /// Finish what was accepted until then, and end.
     Shutdown(Instant),
     /// The spawner's answer.

@@ -59,7 +59,7 @@ pub(crate) enum Handle {
 
 impl Handle {
     /// Where the outcome goes.
-    pub(super) fn cell(&self) -> &Cell {
+    pub(crate) fn cell(&self) -> &Cell {
         match self {
             Self::Task(cell) => cell,
             Self::Stream(items) => &items.cell,

@@ -253,3 +253,19 @@ fn a_task_that_is_tried_again_can_be_cancelled_in_its_second_attempt() {
         assert_no_overlap(&arena);
     });
 }
+
+#[test]
+fn what_is_waited_for_can_be_cancelled_from_elsewhere() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = performers(&arena, 1, "").start().unwrap();
+        let task = pool.submit(LINGER, "slow").unwrap();
+        let canceller = task.canceller();
+        let waiting = std::thread::spawn(move || task.wait().unwrap_err().kind());
+        wait_for_runs(&arena, "slow", 1);
+        canceller.cancel();
+        assert_eq!(waiting.join().unwrap(), MAY_HAVE_RUN);
+        canceller.clone().cancel();
+        assert_eq!(pool.submit(RUN, "next").unwrap().wait().unwrap(), 1);
+    });
+}

@@ -193,3 +193,34 @@ fn tasks_that_end_with_their_pool_are_no_letters() {
         assert!(letters.recv_timeout(MOMENT).is_err_and(|error| error.is_disconnected()));
     });
 }
+
+#[test]
+fn a_letter_keeps_the_policy_of_its_task() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = keeping(&arena, 8);
+        pool.with(Policy::default().attempts(1)).submit(SICK, "patient").unwrap().wait().unwrap_err();
+        let error = pool.resubmit(&next(&pool.dead_letters())).unwrap().wait().unwrap_err();
+        assert_eq!((error.kind(), error.attempt()), (TaskErrorKind::Dead, 1));
+        assert_eq!(runs(&arena, "patient").len(), 2);
+    });
+}
+
+#[test]
+fn a_map_has_a_result_for_every_job_also_when_the_pool_takes_no_more() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = keeping(&arena, 1);
+        pool.submit(SICK, "patient").unwrap().wait().unwrap_err();
+        let kinds = |results: Vec<Result<u32, stokehold::TaskError>>| {
+            results.into_iter().map(|result| result.unwrap_err().kind()).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(pool.map(RUN, ["a", "b", "c"])), [TaskErrorKind::Refused; 3]);
+        assert_eq!(pool.map_unordered(RUN, ["a", "b", "c"]).len(), 3);
+        assert_eq!(kinds(pool.imap(RUN, ["a", "b", "c"]).collect()), [TaskErrorKind::Refused]);
+        drop(next(&pool.dead_letters()));
+        pool.close();
+        assert_eq!(kinds(pool.map(RUN, ["a", "b", "c"])), [TaskErrorKind::Closed; 3]);
+        assert!(matches!(pool.submit(RUN, "d"), Err(SubmitError::Closed)));
+    });
+}

@@ -29,7 +29,7 @@ impl Engine {
                 }
             }
             Mail::Kill => self.core.kill(),
-            Mail::Resize(workers) => self.core.resize(workers, workers, now),
+            Mail::Resize(min, max) => self.core.resize(min, max, now),
             Mail::Shutdown(deadline) => self.core.shutdown(shared.clock.inside(deadline), now),
             Mail::Spawned { slot, result } => self.handle_spawned(slot, result, now),
             Mail::StreamRoom(items) => {
