@@ -86,7 +86,7 @@ impl PoolBuilder {
     }
 
     /// Lets the pool start more workers, up to so many (4096 at most), while tasks wait and no worker is free; they end when they
-    /// were idle for [`idle_timeout`](Self::idle_timeout). By default there are always as many as [`workers`](Self::workers)
+    /// were idle for [`idle_timeout`](Self::idle_timeout). [`Pool::resize_between`] changes both bounds later. By default there are always as many as [`workers`](Self::workers)
     /// says: a start costs from milliseconds to minutes, and only you know.
     #[must_use]
     pub fn workers_max(mut self, workers: usize) -> Self {
@@ -299,7 +299,8 @@ impl PoolBuilder {
         SupervisorConfig {
             workers: self.workers,
             workers_max,
-            idle_timeout: (workers_max > self.workers).then_some(self.idle_timeout),
+            // Also where nobody can be above the minimum: `Pool::resize_between` may change that.
+            idle_timeout: Some(self.idle_timeout),
             recycle: self.recycle,
             program: self.command.name().into(),
             parent_pid: parent,

@@ -13,7 +13,9 @@ use crate::{Order, Pool, SubmitError, TaskError, TaskErrorKind};
 
 impl Pool {
     /// The results of many jobs, in the order of the jobs. Blocks until all are there; one that fails does not stop the others.
-    /// There is a result for every job: when the pool takes no more in the middle, each of the rest is refused.
+    /// There is exactly one result for each job: when the pool takes no more in the middle, each of the rest is
+    /// [`Closed`](TaskErrorKind::Closed), [`Broken`](TaskErrorKind::Broken), or, where dead letters fill their bound,
+    /// [`Refused`](TaskErrorKind::Refused). So the jobs must have an end; [`imap`](Self::imap) is for those without.
     ///
     /// ```no_run
     /// # use stokehold::{Pool, Request, TaskError};
@@ -47,7 +49,12 @@ impl Pool {
 
     /// An iterator over the results of an iterator of jobs, in the order of the jobs. Jobs are taken as there is room for
     /// them, so that an endless iterator will do: at most 8192 jobs are between the two, and fewer when results are
-    /// large: no more are taken while more than 16 MiB of them wait, or are to be expected. Dropping it withdraws what has not begun. When the pool takes no more, the first job that it refuses is the last.
+    /// large: no more are taken while more than 16 MiB of them wait, or are to be expected. Dropping it withdraws what has not
+    /// begun.
+    ///
+    /// When the pool takes no more, the first job that it refuses has that error for its result and is the last: no other is
+    /// taken from the iterator, which may have no end. So there can be fewer results than jobs; [`map`](Self::map) has one for
+    /// each.
     pub fn imap<J, R, I>(&self, request: Request<J, R>, jobs: I) -> Imap<I::IntoIter, J, R>
     where
         J: Serialize + ?Sized,

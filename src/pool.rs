@@ -36,6 +36,43 @@ const REAP_GRACE: Duration = Duration::from_secs(2);
 /// assert_eq!(task.wait()?, 144);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # The end of a pool that is shared
+///
+/// [`shutdown`](Self::shutdown) takes the pool itself, so that nobody is left who uses it. Where threads share one in an `Arc`,
+/// [`close`](Self::close) has them come to an end, and the last owner shuts it down:
+///
+/// ```no_run
+/// # use std::{sync::Arc, thread, time::Duration};
+/// # use stokehold::{Pool, Request, SubmitError, WorkerCommand};
+/// # const SQUARE: Request<u64, u64> = Request::new("square");
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Arc::new(Pool::builder(WorkerCommand::new("./square-worker")).start()?);
+/// let feeders = [0, 1].map(|first| {
+///     let pool = Arc::clone(&pool);
+///     thread::spawn(move || {
+///         for number in (first..).step_by(2) {
+///             match pool.submit(SQUARE, &number) {
+///                 Ok(task) => println!("{:?}", task.wait()),
+///                 Err(SubmitError::Closed) => break, // nothing is lost: what was let in has its answer
+///                 Err(error) => return Err(error),
+///             }
+///         }
+///         Ok(())
+///     })
+/// });
+/// thread::sleep(Duration::from_secs(60));
+/// pool.close();
+/// for feeder in feeders {
+///     feeder.join().map_err(|_| "a feeder panicked")??;
+/// }
+/// // `Some`, because nobody else has it any more.
+/// let report = Arc::into_inner(pool).map(|pool| pool.shutdown(Duration::from_secs(5)));
+/// # let _ = report; Ok(()) }
+/// ```
+///
+/// Ctrl-C does not reach the workers: each leads a process group of its own. A program that closes its pool at Ctrl-C ends in
+/// order, as the example `supervised` does; one that does nothing about it dies, and its workers die with it.
 #[derive(Debug)]
 pub struct Pool {
     pub(crate) shared: Arc<Shared>,
@@ -129,24 +166,26 @@ impl Pool {
         self.reserve_until(Some((deadline::after(timeout), timeout)))
     }
 
-    /// Has so many workers from now on, from 1 to 4096, neither more nor fewer, whatever the builder said. New ones are started
-    /// at once; those too many finish what they have and end, those with nothing to do first. Does not block; in a pool that is
-    /// being shut down it does nothing.
+    /// Has so many workers from now on, from 1 to 4096, neither more nor fewer, whatever the builder said: a pool that followed
+    /// the work ([`PoolBuilder::workers_max`]) does so no more. New ones are started at once; those too many finish what they
+    /// have and end, those with nothing to do first. Does not block; in a pool that is being shut down it does nothing.
     pub fn resize(&self, workers: usize) {
         self.resize_between(workers, workers);
     }
 
-    /// Has from `min` to `max` workers from now on, as [`PoolBuilder::workers`] and
-    /// [`PoolBuilder::workers_max`] say it at the start: more than `min` when tasks wait, as long as they are needed. Otherwise
-    /// as [`resize`](Self::resize).
+    /// Has from `min` to `max` workers from now on, each from 1 to 4096, as [`PoolBuilder::workers`] and
+    /// [`PoolBuilder::workers_max`] say it at the start: more than `min` while tasks wait, until they were idle for
+    /// [`PoolBuilder::idle_timeout`]. A `max` below `min` counts as `min`. Otherwise as [`resize`](Self::resize).
     pub fn resize_between(&self, min: usize, max: usize) {
         let min = min.clamp(1, WORKERS_MAX);
         self.shared.post(Mail::Resize(min, max.clamp(min, WORKERS_MAX)));
     }
 
-    /// Lets no task in any more: a submit fails with [`SubmitError::Closed`], also one that is waiting for room. What was
-    /// accepted goes on. For a pool in an `Arc`: close it, let the threads that have it end, and then
-    /// `Arc::into_inner(pool).map(|pool| pool.shutdown(…))`.
+    /// Lets no task in any more: a submit fails with [`SubmitError::Closed`], also one that is waiting for room, and one on a
+    /// permit that was reserved before. What was accepted goes on, retries included, and its outcomes can be waited for. The
+    /// workers stay until the pool is shut down. Does not block; another call does nothing.
+    ///
+    /// So the threads that share a pool learn that it is to end: see [`Pool`].
     pub fn close(&self) {
         self.shared.close();
     }
@@ -154,7 +193,20 @@ impl Pool {
     /// A receiver of what happens in the pool from now on (or since its start, see [`PoolBuilder::record_events`]): workers that
     /// get ready, die, or write to stderr or for the log, tasks that are tried again. At most 4096 events, and 16 MiB of their texts, are kept
     /// for a slow receiver; beyond that the oldest are dropped, so that it can never hold up the pool. A later call takes the place of an
-    /// earlier one. The same is told to [`tracing`](https://docs.rs/tracing), if there is a subscriber.
+    /// earlier one.
+    ///
+    /// The same is told to [`tracing`](https://docs.rs/tracing), if there is a subscriber. What is about one worker stands in the
+    /// span of its life: `worker`, of level info and target `stokehold`, with the fields `number` and `pid`.
+    ///
+    /// | target | level | events |
+    /// |---|---|---|
+    /// | `stokehold` | error | [`Broken`](Event::Broken), [`DeadLettered`](Event::DeadLettered), [`WorkerGivenUp`](Event::WorkerGivenUp) |
+    /// | `stokehold` | warn | [`WorkerDied`](Event::WorkerDied), [`TaskRetried`](Event::TaskRetried), [`TaskOverdue`](Event::TaskOverdue) |
+    /// | `stokehold` | info | [`WorkerReady`](Event::WorkerReady), [`WorkerRetired`](Event::WorkerRetired) |
+    /// | `stokehold` | debug | [`WorkerStarted`](Event::WorkerStarted) |
+    /// | `stokehold` | trace | [`Progress`](Event::Progress), [`TaskStarted`](Event::TaskStarted) |
+    /// | `stokehold::worker` | info | [`Stderr`](Event::Stderr), the line as it is |
+    /// | `stokehold::worker` | the one that the worker named, or else info | [`Log`](Event::Log) |
     pub fn events(&self) -> Receiver<Event> {
         self.shared.listen()
     }

@@ -200,9 +200,29 @@ impl<I, R> ResultStream<I, R> {
         }
     }
 
-    /// What cancels it from elsewhere, while this handle is waited for: see [`Task::canceller`](crate::Task::canceller).
+    /// What cancels it from elsewhere, while its results are waited for here.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use stokehold::{Pool, Request, Streamed};
+    /// # fn tail(pool: &Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// const TAIL: Request<str, ()> = Request::new("tail");
+    ///
+    /// let lines = pool.submit_stream::<String, _, _>(TAIL, "/var/log/messages")?;
+    /// let canceller = lines.canceller();
+    /// std::thread::spawn(move || {
+    ///     std::thread::sleep(Duration::from_secs(60));
+    ///     canceller.cancel(); // the loop below ends with the error `Cancelled`
+    /// });
+    /// for line in lines {
+    ///     if let Streamed::Item { value, .. } = line? {
+    ///         println!("{value}");
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn canceller(&self) -> Canceller {
-        Canceller::new(Arc::clone(&self.shared), Handle::Stream(Arc::clone(&self.items)))
+        Canceller::new(&self.shared, Handle::Stream(Arc::clone(&self.items)))
     }
 
     /// Blocks until the task is done, and gives its answer. Results that were not taken are dropped.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -113,7 +113,7 @@ impl<R> Task<R> {
     /// # Ok(()) }
     /// ```
     pub fn canceller(&self) -> Canceller {
-        Canceller::new(Arc::clone(&self.shared), Handle::Task(Arc::clone(&self.cell)))
+        Canceller::new(&self.shared, Handle::Task(Arc::clone(&self.cell)))
     }
 
     /// Lets it run without wanting its answer.
@@ -198,25 +198,28 @@ impl<R> fmt::Debug for Task<R> {
 }
 
 /// Cancels one task, from any thread: see [`Task::canceller`] and [`ResultStream::canceller`]. It may outlive the task and the
-/// pool, and does nothing then.
+/// pool, and does nothing then; it keeps neither of them.
 #[derive(Clone)]
 pub struct Canceller {
-    shared: Arc<Shared>,
+    shared: Weak<Shared>,
     handle: Handle,
 }
 
 impl Canceller {
-    pub(crate) fn new(shared: Arc<Shared>, handle: Handle) -> Self {
-        Self { shared, handle }
+    pub(crate) fn new(shared: &Arc<Shared>, handle: Handle) -> Self {
+        Self { shared: Arc::downgrade(shared), handle }
     }
 
-    /// Stops the task, as [`Task::cancel`] and [`ResultStream::cancel`] do. Does not block.
+    /// Stops the task, as [`Task::cancel`] and [`ResultStream::cancel`] do, also when it was [detached](Task::detach). Does not
+    /// block; another call does nothing more.
     pub fn cancel(&self) {
         if let Handle::Stream(items) = &self.handle {
             items.skip();
         }
-        if !self.handle.cell().is_done() {
-            self.shared.post(Mail::Cancel(self.handle.clone()));
+        if !self.handle.cell().is_done()
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.post(Mail::Cancel(self.handle.clone()));
         }
     }
 }

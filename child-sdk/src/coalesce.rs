@@ -5,8 +5,12 @@
 //! that had been done. So the buffer is written before every handler, until the handlers have proven to be tiny; then a few
 //! answers may wait together, for no longer than a wake-up of the parent takes anyway. And the parent is told, before the
 //! first of them waits and when that is over: in between it blames none of the unanswered tasks by its place alone.
+//!
+//! This is asked between handlers only. That no answer waits for a handler which turns out to be long is the monitor's work.
 
 use std::time::{Duration, Instant};
+
+use crate::shelf::SHELF_BYTES;
 
 /// Tasks in a row that must be tiny before answers wait for each other.
 const PROOF_TASKS: u32 = 1024;
@@ -22,11 +26,11 @@ const TINY: Duration = Duration::from_micros(20);
 /// A handler from this on is no exception but work, whose neighbours must not wait for it.
 const LONG: Duration = Duration::from_millis(1);
 
-/// No answer waits longer than this: about the cost of waking a process on another core.
+/// No answer waits longer than this and the handler in hand: about the cost of waking a process on another core.
 const AGE_MAX: Duration = Duration::from_micros(100);
 
-/// Bytes that wait at most: a whole default pipe.
-const WAITING_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that wait at most.
+const WAITING_BYTES_MAX: usize = SHELF_BYTES;
 
 /// What is known about the handlers, and how old the oldest waiting answer is.
 #[derive(Debug, Default)]

@@ -228,13 +228,17 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
         if self.tells_starts || self.probe.is_active() {
             return self.tell_start(id);
         }
-        match self.out.coalesce.before_handler(self.out.bytes.len(), self.now) {
-            Before::Announce if self.has_company => self.announce()?,
-            Before::Nothing | Before::Announce => {}
-            Before::Write => {
-                self.write_out()?;
-                self.now = Instant::now();
-            }
+        if self.out.bytes.is_empty() {
+            return Ok(());
+        }
+        let may_wait = match self.out.coalesce.before_handler(self.out.bytes.len(), self.now) {
+            Before::Announce if self.has_company && self.out.line.is_attended() => return self.announce(),
+            Before::Nothing | Before::Announce => self.out.hold(),
+            Before::Write => false,
+        };
+        if !may_wait {
+            self.write_out()?;
+            self.now = Instant::now();
         }
         Ok(())
     }

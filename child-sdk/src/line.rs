@@ -8,13 +8,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{ApiMisuse, ChildVoice};
 
 use crate::intake::{Intake, Source};
 use crate::outlet::{Care, Outlet};
+use crate::shelf::Shelf;
 use crate::stream::Wake;
 use crate::turn::Turn;
 
@@ -53,11 +54,14 @@ pub(crate) struct Line {
     unattended: AtomicBool,
     intake: Mutex<Intake>,
     outlet: Mutex<Outlet>,
+    /// Answers that wait while a handler runs; the outlet takes them from here.
+    shelf: Arc<Shelf>,
 }
 
 impl Line {
     /// A line over these streams. Without `wake` there is no monitor, and nothing is held back for it.
     pub(crate) fn new(source: Box<dyn Source>, sink: Box<dyn io::Write + Send>, wake: Option<Wake>) -> Self {
+        let shelf = Arc::new(Shelf::default());
         Self {
             turn: AtomicU64::new(Turn::NONE.0),
             reads: AtomicU64::new(0),
@@ -70,7 +74,8 @@ impl Line {
             unattended: AtomicBool::new(wake.is_none()),
             wake,
             intake: Mutex::new(Intake::new(source)),
-            outlet: Mutex::new(Outlet::new(sink)),
+            outlet: Mutex::new(Outlet::new(sink, Arc::clone(&shelf))),
+            shelf,
         }
     }
 
@@ -87,10 +92,23 @@ impl Line {
         Ok(count)
     }
 
-    /// Writes, after all that is held back.
+    /// Writes all answers, after all that was said. What was held of them and is written already is not written again.
     #[inline]
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        lock(&self.outlet).write(bytes)
+        lock(&self.outlet).write_answers(bytes)
+    }
+
+    /// Whether there is a monitor, so that something may be held back.
+    #[inline]
+    pub(crate) fn is_attended(&self) -> bool {
+        !self.unattended.load(Ordering::Relaxed)
+    }
+
+    /// Holds answers back while a handler runs: all of `bytes`, of which the first `held` are held already. Whoever speaks
+    /// first, or the monitor when the handler takes long, writes them. False if that cannot be done.
+    #[inline]
+    pub(crate) fn hold(&self, bytes: &[u8], held: usize) -> bool {
+        self.is_attended() && self.shelf.put(bytes, held)
     }
 
     /// Whether DIE with `now` has been seen.
@@ -175,14 +193,14 @@ impl Line {
         hold: bool,
         append: impl FnOnce(&mut Vec<u8>) -> Result<(), ApiMisuse>,
     ) -> Result<io::Result<()>, ApiMisuse> {
-        let hold = hold && !self.unattended.load(Ordering::Relaxed);
+        let hold = hold && self.is_attended();
         let said = lock(&self.outlet).say(hold, append)?;
         Ok(said.map(|care| self.attend_to(care)))
     }
 
     /// Says how far the task in hand is.
     pub(crate) fn progress(&self, frame: Vec<u8>) -> io::Result<()> {
-        let care = lock(&self.outlet).progress(!self.unattended.load(Ordering::Relaxed), frame)?;
+        let care = lock(&self.outlet).progress(self.is_attended(), frame)?;
         self.attend_to(care);
         Ok(())
     }
@@ -226,11 +244,16 @@ impl Line {
         Looked { more: intake.may_look(), again }
     }
 
-    /// Writes what has been held back for long enough. Gives the time until it must be asked again.
-    pub(crate) fn attend(&self) -> io::Result<Option<Duration>> {
+    /// Writes what has been held back for long enough; with `answers`, answers too. Gives the time until it must be asked
+    /// again, answers left aside, and whether answers wait.
+    pub(crate) fn attend(&self, answers: bool) -> io::Result<(Option<Duration>, bool)> {
         // This may wait for a write, and then for the parent to read. Meanwhile there is nothing the monitor could do: that
         // write learns of a vanished reader itself.
-        lock(&self.outlet).attend(Instant::now())
+        let mut outlet = lock(&self.outlet);
+        if answers {
+            outlet.gather();
+        }
+        Ok((outlet.attend(Instant::now())?, outlet.has_answers()))
     }
 
     /// False if somebody else is writing.

@@ -1,6 +1,6 @@
 //! The second thread: looks after the connection while the thread that serves is inside a handler. It ends the process when
 //! nobody reads the answers any more, lets CANCEL and PING through to a handler that takes long, and writes what was held
-//! back. It runs nothing of the user's.
+//! back, answers that wait behind such a handler too. It runs nothing of the user's.
 //!
 //! ```text
 //! ticking ──a tick without news──► settling ──another──► asleep, until a handler begins
@@ -27,6 +27,10 @@ pub(crate) const READER_GONE: u8 = 1;
 /// How long a handler may run until it is looked after, and how long a CANCEL or PING may go unseen. Fifty wake-ups a second
 /// cost nothing that can be measured; a parent that cancels waits longer before it uses force.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long a handler may run while answers wait, counted from when it is first seen. Some more wake-ups while tiny tasks
+/// stream cost nothing that can be measured, and a worker that has nothing to do holds no answers.
+const ANSWERS_TICK: Duration = Duration::from_millis(5);
 
 /// It polls, reads and writes into buffers on the heap, which takes little stack.
 const STACK_BYTES: usize = 64 * 1024;
@@ -91,8 +95,12 @@ impl Rounds {
                 input = (quiet && looked.more).then_some(&self.input);
                 soon = soon.or(looked.again.then_some(TICK));
             }
-            match self.line.attend() {
-                Ok(held) => soon = held.into_iter().chain(soon).min(),
+            // The same turn for that long: these are no tiny handlers any more.
+            match self.line.attend(now.saturating_duration_since(since) >= ANSWERS_TICK) {
+                Ok((held, answers_wait)) => {
+                    let again = answers_wait.then_some(ANSWERS_TICK);
+                    soon = held.into_iter().chain(again).chain(soon).min();
+                }
                 Err(error) => return self.end(is_reader_gone(&error)),
             }
             match self.output.wait(&self.wake, input, soon) {

@@ -1,9 +1,13 @@
 //! The output as two threads share it: whole frames, in order. What a handler says besides its answer may be held back for a
-//! moment, so that a burst costs one write; whoever writes next writes it first, and the monitor does so in time.
+//! moment, so that a burst costs one write; whoever writes next writes it first, and the monitor does so in time. Answers that
+//! wait on the shelf go before whatever is said after them.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::shelf::Shelf;
 
 /// Items that follow each other faster wait for each other, for so long at most: about what a wake-up costs on a busy machine.
 const HELD_FOR: Duration = Duration::from_millis(1);
@@ -20,7 +24,12 @@ const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 /// The output with what is to be written.
 pub(crate) struct Outlet {
     sink: Box<dyn Write + Send>,
+    /// What was said and not written, and answers that came between. All of it is older than what the shelf still has: before
+    /// more is said, that is gathered.
     held: Vec<u8>,
+    shelf: Arc<Shelf>,
+    /// How many of the shelf's bytes have been gathered.
+    gathered: usize,
     /// When `held` was begun.
     held_since: Option<Instant>,
     /// When something held was written last.
@@ -44,10 +53,12 @@ pub(crate) enum Care {
 }
 
 impl Outlet {
-    pub(crate) fn new(sink: Box<dyn Write + Send>) -> Self {
+    pub(crate) fn new(sink: Box<dyn Write + Send>, shelf: Arc<Shelf>) -> Self {
         Self {
             sink,
             held: Vec::new(),
+            shelf,
+            gathered: 0,
             held_since: None,
             written: None,
             progress: Vec::new(),
@@ -57,8 +68,30 @@ impl Outlet {
         }
     }
 
-    /// Writes what is held, then `bytes`.
+    /// Writes all answers, those on the shelf and those behind them; but what has been gathered of them only once. The shelf
+    /// is empty then.
+    pub(crate) fn write_answers(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        self.shelf.clear();
+        if !self.held.is_empty() {
+            self.flush_held()?;
+        }
+        self.put(bytes.get(gathered..).unwrap_or_default())
+    }
+
+    /// Takes the answers from the shelf, to be written as soon as anything is. What is said next comes behind them.
+    pub(crate) fn gather(&mut self) {
+        self.gathered = self.shelf.copy(self.gathered, &mut self.held);
+    }
+
+    /// Whether there are answers on the shelf that have not been gathered.
+    pub(crate) fn has_answers(&self) -> bool {
+        self.shelf.len() > self.gathered
+    }
+
+    /// Writes the answers that wait and what is held, then `bytes`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.gather();
         if !self.held.is_empty() {
             self.flush_held()?;
         }
@@ -72,6 +105,7 @@ impl Outlet {
         hold: bool,
         append: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<io::Result<Care>, E> {
+        self.gather();
         append(&mut self.held)?;
         if hold && self.held.len() <= HELD_BYTES_MAX {
             let now = Instant::now();
@@ -88,6 +122,7 @@ impl Outlet {
     /// Takes the PROGRESS frame of the task in hand: the first is said at once, one that comes too soon waits, and takes the
     /// place of one that waits already.
     pub(crate) fn progress(&mut self, hold: bool, frame: Vec<u8>) -> io::Result<Care> {
+        self.gather();
         let now = Instant::now();
         if self.progress_sent.is_some_and(|sent| now.saturating_duration_since(sent) < PROGRESS_EVERY) {
             self.progress = frame;
@@ -201,7 +236,7 @@ mod tests {
 
     fn outlet() -> (Outlet, Tape) {
         let tape = Tape::default();
-        (Outlet::new(Box::new(tape.clone())), tape)
+        (Outlet::new(Box::new(tape.clone()), Arc::default()), tape)
     }
 
     fn say(outlet: &mut Outlet, hold: bool, byte: u8, count: usize) -> Care {
@@ -279,7 +314,7 @@ mod tests {
             }
         }
         let writes = Arc::new(Mutex::new(0));
-        let mut outlet = Outlet::new(Box::new(Broken(Arc::clone(&writes))));
+        let mut outlet = Outlet::new(Box::new(Broken(Arc::clone(&writes))), Arc::default());
         for _ in 0..3 {
             assert_eq!(outlet.write(&[1]).unwrap_err().kind(), ErrorKind::BrokenPipe);
         }

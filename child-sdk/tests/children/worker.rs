@@ -41,6 +41,8 @@ const TALK_AND_HANG: Request<(), ()> = Request::new("talk_and_hang");
 const SPIN: Request<(), u64> = Request::new("spin");
 /// Sleeps for so many milliseconds without asking anything.
 const SLEEP: Request<u64, u64> = Request::new("sleep");
+/// Sleeps until that file is there.
+const AWAIT_FILE: Request<String, ()> = Request::new("await_file");
 /// The task as the handler knows it: id, attempt, key, and the milliseconds it has.
 const ABOUT: Request<(), (u32, u32, Option<String>, Option<u64>)> = Request::new("about");
 /// Adds up.
@@ -148,6 +150,12 @@ fn worker() -> Worker<'static, u64> {
         .on(SLEEP, |_, ms, _| -> Outcome<u64> {
             std::thread::sleep(Duration::from_millis(ms));
             Ok(ms)
+        })
+        .on(AWAIT_FILE, |_, path: String, _| -> Outcome<()> {
+            while !std::fs::exists(&path)? {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
         })
         .on(ABOUT, |_, (), ctx| -> Outcome<(u32, u32, Option<String>, Option<u64>)> {
             let left = ctx.time_left().map(|left| u64::try_from(left.as_millis())).transpose()?;

@@ -10,3 +10,5 @@ mod quiet; // what a worker does when there is nothing to do: nothing
 mod support;
 #[cfg(test)]
 mod talk; // what a handler says and is told while it runs: items, progress, CANCEL, PING, STARTED
+#[cfg(test)]
+mod waiting; // how long an answer waits: never for a handler that takes long
