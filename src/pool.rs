@@ -269,7 +269,8 @@ impl Drop for Pool {
         // original's.
         if crate::sys::current_pid() != self.shared.parent() {
             let background = self.background.get_mut().unwrap_or_else(PoisonError::into_inner);
-            return std::mem::forget(background.take());
+            let _not_ours = std::mem::ManuallyDrop::new(background.take());
+            return;
         }
         let background = self.background.get_mut().unwrap_or_else(PoisonError::into_inner);
         if background.is_some() {

@@ -47,7 +47,8 @@ impl Report {
         Self { workers: workers.collect(), complete }
     }
 
-    /// Whether every worker ended by itself when it was asked to.
+    /// Whether every worker ended by itself when it was asked to. A place that stood empty before the end counts with its last
+    /// worker, so that one that was ended by force long ago, and in whose place nobody came, is remembered here.
     pub fn is_graceful(&self) -> bool {
         self.complete && self.workers.iter().all(|worker| worker.rung == Rung::Asked)
     }

@@ -4,19 +4,20 @@
 //! Prints what becomes of each task (numbers differ), and to standard error what the pool tells meanwhile:
 //!
 //! ```text
-//! squares: 1 4 9, the last of 3
-//! lengths: 1 2 3 4 5 6 7 8
-//! hang: task 10 took too long (limit of 300ms for all attempts): …
-//! fragile: task 11 killed its worker, or died with it, 2 times; the last time worker 0 (pid 4711, …) was killed by SIGABRT …
-//! letter: "hang" with the input null, after 2 attempts
-//! letter: "fragile" with the input "vase", after 2 attempts
+//! square: 1
+//! …
+//! squares: 3 in all
+//! letters: 36 in 8 words
+//! hang: task 10 took too long in all, the last time in attempt 2: …
+//! fragile: task 11 killed its worker, or died with it, 2 times; the last time worker 1 (pid 4711, …) was killed by SIGABRT …
+//! letter: task 10, hang, attempts: 2
+//! letter: task 11, fragile, attempts: 2
 //! again, with one attempt more: vase at last
 //! waiting: press Ctrl-C
 //! stopped: task 13 was cancelled; a worker may have run it in part
-//! ended: in order
+//! ended, and no process is left
 //! ```
-#![expect(clippy::print_stdout, reason = "an example shows its result")]
-#![expect(clippy::print_stderr, reason = "events go where results do not")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows its results, and events")]
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use stokehold::{Canceller, Policy, Pool, Recycle, Request, Streamed, SubmitError, WorkerCommand};
+use stokehold::{Canceller, Policy, Pool, Recycle, Request, Streamed, WorkerCommand};
 use stokehold_child::{Failure, Worker};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -69,31 +70,22 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let report = pool.shutdown(Duration::from_secs(5));
     teller.join().map_err(|_| "the thread that tells of events panicked")?;
-    match outcome {
-        Err(error) if error.downcast_ref().is_some_and(|error| matches!(error, SubmitError::Closed)) => {
-            println!("stopped early");
-        }
-        outcome => outcome?,
-    }
-    println!("ended: {}", if report.is_graceful() { "in order" } else { "by force" });
-    Ok(ExitCode::SUCCESS)
+    println!("ended, and {} process is left", if report.complete { "no" } else { "a" });
+    outcome.map(|()| ExitCode::SUCCESS) // pressed early, Ctrl-C has let a submit fail
 }
 
 fn work(pool: &Pool, last: &OnceLock<Canceller>) -> Result<(), Box<dyn Error>> {
-    // Results one by one. If the worker dies after the first, the task begins again instead of ending as dead.
-    let restarting = pool.with(Policy::default().restart_stream());
-    let mut squares = Vec::new();
-    for element in restarting.submit_stream::<u64, _, _>(SQUARES, &3)? {
+    for element in pool.submit_stream::<u64, _, _>(SQUARES, &3)? {
         match element? {
-            Streamed::Item { value, .. } => squares.push(value.to_string()),
-            Streamed::Restarted { .. } => squares.clear(),
-            Streamed::Finished(count) => println!("squares: {}, the last of {count}", squares.join(" ")),
+            Streamed::Item { value, .. } => println!("square: {value}"),
+            Streamed::Restarted { .. } => println!("once more"), // only if the policy allows it
+            Streamed::Finished(count) => println!("squares: {count} in all"),
         }
     }
 
     let words = (1..=8).map(|length| "x".repeat(length));
-    let lengths: Result<Vec<_>, _> = pool.imap(LENGTH, words).map(|length| Ok(length?.to_string())).collect();
-    println!("lengths: {}", lengths.map_err(|error: stokehold::TaskError| error)?.join(" "));
+    let lengths = pool.imap(LENGTH, words).collect::<Result<Vec<_>, _>>()?;
+    println!("letters: {} in {} words", lengths.iter().sum::<usize>(), lengths.len());
 
     // It never ends and never asks. Each attempt may take 200 ms, all together 300 ms; the workers are killed.
     let limits =
@@ -103,13 +95,12 @@ fn work(pool: &Pool, last: &OnceLock<Canceller>) -> Result<(), Box<dyn Error>> {
     }
 
     // It needs three attempts and has two. Then it lies with the dead letters.
-    let two = Policy::default().attempts(2);
-    if let Err(error) = pool.with(two).submit(FRAGILE, &"vase".to_owned())?.wait() {
+    if let Err(error) = pool.with(Policy::default().attempts(2)).submit(FRAGILE, &"vase".to_owned())?.wait() {
         println!("fragile: {error}");
     }
     for letter in pool.dead_letters().try_iter() {
-        let (request, attempts) = (letter.request(), letter.attempts().len());
-        println!("letter: {request:?} with the input {:?}, after {attempts} attempts", letter.data());
+        let (task, request, attempts) = (letter.task, letter.request(), letter.attempts().len());
+        println!("letter: task {task}, {request}, attempts: {attempts}");
         if request == FRAGILE.name() {
             let answer = pool.with(Policy::default().attempts(3)).resubmit(&letter)?.wait()?;
             println!("again, with one attempt more: {}", answer.decode::<String>()?);
@@ -118,9 +109,7 @@ fn work(pool: &Pool, last: &OnceLock<Canceller>) -> Result<(), Box<dyn Error>> {
 
     // It runs until somebody cancels it: here whoever presses Ctrl-C.
     let waiting = pool.submit_stream::<String, _, _>(WAIT, &())?;
-    if last.set(waiting.canceller()).is_err() {
-        return Err("the last task was there before".into());
-    }
+    let _ = last.set(waiting.canceller()); // nobody has set it before
     for element in waiting {
         match element {
             Ok(Streamed::Item { value, .. }) => println!("waiting: {value}"),
@@ -141,10 +130,9 @@ fn worker() -> ExitCode {
             Ok::<_, BoxError>(count)
         })
         .on(LENGTH, |(), word, _| Ok::<_, Infallible>(word.len()))
-        .on(HANG, |(), (), _| -> Result<(), Infallible> {
-            loop {
-                thread::park();
-            }
+        .on(HANG, |(), (), _| {
+            thread::sleep(Duration::MAX);
+            Ok::<_, Infallible>(())
         })
         .on(FRAGILE, |(), what, task| match task.attempt() {
             1 | 2 => std::process::abort(),

@@ -4,6 +4,8 @@
 Copy it, put your functions into HANDLERS, and start it with `stokehold run -- python3 worker.py`. A handler gets its
 input and the number of the attempt, and returns its result: None, bool, int, float, str, bytes, list, or dict with str
 keys. What it raises becomes the error of its task, and the worker lives on. What it prints goes to standard error.
+A task gets one answer, and no results before it; a handler is not told that its task was cancelled, so that the parent
+ends the worker for it. An SDK for Python, which can do both, comes later.
 Names in brackets are the statements of protocol/SPEC.md that a line keeps.
 """
 import collections

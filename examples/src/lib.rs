@@ -7,5 +7,6 @@
 //! | `cargo run --example wordcount` | many files, typed results, one bad file among good ones |
 //! | `cargo run --example fibonacci` | pairs through two workers, recovered and compared |
 //! | `cargo run --example python_worker` | a worker in Python: answers, an error, a death |
+//! | `cargo run --example supervised` | results that stream, limits, crashes, dead letters, fresh workers, the end at Ctrl-C |
 //!
 //! What each of them promises to print is in its header, and tested.

@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -175,6 +175,101 @@ fn python_worker_answers_fails_dies_and_is_replaced() {
         "echo: still here".to_owned(),
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn supervised_shows_every_end_and_ends_in_order_at_ctrl_c() {
+    let program = path("supervised");
+    let mut child = Command::new(&program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start the example supervised: {error}"));
+    let (lines, seen) = mpsc::channel();
+    let readers =
+        [read_lines(child.stdout.take(), false, lines.clone()), read_lines(child.stderr.take(), true, lines)];
+    let program = program.display().to_string();
+    let (mut printed, mut told) = (Vec::new(), Vec::new());
+    let mut interrupted = false;
+    let ended = loop {
+        match seen.recv_timeout(WATCHDOG) {
+            Ok((true, line)) => told.push(masked(&line, &program)),
+            Ok((false, line)) => printed.push(masked(&line, &program)),
+            Err(error) => break error == mpsc::RecvTimeoutError::Disconnected,
+        }
+        // It waits for the key, and whatever it is to tell without one was told.
+        let ready = printed.iter().any(|line| line == "waiting: press Ctrl-C")
+            && told.iter().any(|line| line == "worker N (pid N) is let go: it did enough tasks");
+        if ready && !interrupted {
+            interrupted = true;
+            let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
+            assert!(sent.is_ok_and(|sent| sent.success()));
+        }
+    };
+    if !ended {
+        let _ = child.kill();
+    }
+    let status = child.wait();
+    readers.into_iter().for_each(|reader| drop(reader.join()));
+    assert!(ended, "it was still running after {WATCHDOG:?}: {printed:#?} {told:#?}");
+    assert!(status.is_ok_and(|status| status.success()), "{printed:#?} {told:#?}");
+    // Its time is over in an attempt, or in the pause between two.
+    for line in printed.iter_mut().chain(&mut told).filter(|line| line.contains("took too long in all")) {
+        line.truncate(line.find(" in all").map_or(line.len(), |at| at + " in all".len()));
+    }
+    let death = "worker N (pid N, PROGRAM) was killed by SIGABRT while doing task N";
+    let expected = [
+        "square: N",
+        "square: N",
+        "square: N",
+        "squares: N in all",
+        "letters: N in N words",
+        "hang: task N took too long in all",
+        &format!("fragile: task N killed its worker, or died with it, N times; the last time {death}"),
+        "letter: task N, hang, attempts: N",
+        "letter: task N, fragile, attempts: N",
+        "again, with one attempt more: vase at last",
+        "waiting: press Ctrl-C",
+        "stopped: task N was cancelled; a worker may have run it in part",
+        "ended, and no process is left",
+    ];
+    assert_eq!(printed, expected);
+    for event in [
+        "worker N (pid N) was started",
+        "task N in worker N goes on: N of N",
+        "worker N (pid N, PROGRAM) was ended, because task N took longer than Nms in one attempt",
+        "dead letter: task N took too long in all",
+        death,
+        &format!("task N is tried again after attempt N: {death}"),
+    ] {
+        assert!(told.iter().any(|line| line == event), "{event} is not in {told:#?}");
+    }
+}
+
+/// Sends each line with a mark of where it comes from.
+fn read_lines(
+    stream: Option<impl Read + Send + 'static>,
+    mark: bool,
+    lines: mpsc::Sender<(bool, String)>,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let stream = stream.into_iter().flat_map(|stream| BufReader::new(stream).lines());
+        stream.map_while(Result::ok).for_each(|line| drop(lines.send((mark, line))));
+    })
+}
+
+/// The line with a word for the program's path, and `N` for every number.
+fn masked(line: &str, program: &str) -> String {
+    let mut masked = String::new();
+    for letter in line.replace(program, "PROGRAM").chars() {
+        match letter.is_ascii_digit() {
+            true if masked.ends_with('N') => {}
+            true => masked.push('N'),
+            false => masked.push(letter),
+        }
+    }
+    masked
 }
 
 /// The line with `N` for the number after each `(pid `.

@@ -265,7 +265,7 @@ fn what_is_waited_for_can_be_cancelled_from_elsewhere() {
         wait_for_runs(&arena, "slow", 1);
         canceller.cancel();
         assert_eq!(waiting.join().unwrap(), MAY_HAVE_RUN);
-        canceller.clone().cancel();
+        canceller.cancel();
         assert_eq!(pool.submit(RUN, "next").unwrap().wait().unwrap(), 1);
     });
 }

@@ -77,6 +77,7 @@ impl Probe for Told {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one line or two for each thing it can do")]
 fn worker() -> Worker<'static, u64> {
     Worker::new(init)
         .on_raw("DO", |_, input, _| Data::from_encoded(input.to_vec()))

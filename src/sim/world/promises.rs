@@ -323,7 +323,7 @@ impl World {
                 !in_order || index == 0
             };
             let is_timed = self.tasks[lease.task as usize - 1].policy.times_attempts();
-            if !has_turn && !(is_timed && tells) {
+            if !(has_turn || is_timed && tells) {
                 // It says that it works in order now: then it does not do this one.
                 lease.turn = None;
             }
