@@ -97,6 +97,13 @@ fn a_panic_on_another_thread_goes_to_stderr_as_ever() {
 
 #[test]
 fn sigint_does_nothing_to_a_worker_and_is_not_ignored_by_what_it_starts() {
+    // A shell starts what it puts into the background so that it ignores SIGINT, and whatever is started inherits that.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    if u64::from_str_radix(ignored.trim(), 16).unwrap() & 0b10 != 0 {
+        println!("not tried: these tests were started with SIGINT ignored");
+        return;
+    }
     let mut worker = Worker::ready(test_worker());
     assert!(worker.ask("interrupt", &()).value::<String>().starts_with("signal: 2"));
     worker.finish();
