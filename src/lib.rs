@@ -64,8 +64,9 @@
 //!
 //! # Cancelling
 //!
-//! [`Task::cancel`] and [`ResultStream::cancel`] stop a task that waits at once, and one that runs by the same steps. The outcome
-//! is [`Cancelled`](TaskErrorKind::Cancelled), or the answer if that came first. The tasks beside it and after it are not hurt.
+//! [`Task::cancel`] and [`ResultStream::cancel`], or a [`Canceller`] on another thread, stop a task that waits at once, and one
+//! that runs by the same steps. The outcome is [`Cancelled`](TaskErrorKind::Cancelled), or the answer if that came first. The
+//! tasks beside it and after it are not hurt.
 //!
 //! # Dead letters
 //!
@@ -77,16 +78,16 @@
 //!
 //! A worker that dies is replaced, at once at first and then after growing pauses. One that did nothing wrong can be replaced too,
 //! before it grows too large or too old ([`PoolBuilder::recycle`]). The number of workers can follow the work
-//! ([`PoolBuilder::workers_max`]) or be set ([`Pool::resize`]). One that exits with code 125 says that no other try will help, and
-//! is not started again. [`Pool::events`] tells what happens, on a bounded channel; [`tracing`](https://docs.rs/tracing) gets the
+//! ([`PoolBuilder::workers_max`]) or be set ([`Pool::resize`], [`Pool::resize_between`]). One that exits with code 125 says
+//! that no other try will help, and is not started again. [`Pool::events`] tells what happens, on a bounded channel; [`tracing`](https://docs.rs/tracing) gets the
 //! same, a span for each worker's life (target `stokehold`) with its log messages and the lines of its stderr in it
 //! (`stokehold::worker`). No receiver of events can hold up a pool. A subscriber of `tracing` is called by threads that wait in
 //! the pool, with nothing held: one that panics breaks nothing; one that blocks holds up the thread that it blocks.
 //!
 //! # Ending
 //!
-//! [`Pool::shutdown`] finishes what was accepted, asks the workers to end, and uses force after a deadline; [`Pool::kill`] and
-//! dropping the pool use force at once. Afterwards no child, no zombie and no descriptor of it is left. If this process itself
+//! [`Pool::close`] lets nothing in any more. [`Pool::shutdown`] finishes what was accepted, asks the workers to end, and uses
+//! force after a deadline; [`Pool::kill`] and dropping the pool use force at once. Afterwards no child, no zombie and no descriptor of it is left. If this process itself
 //! is killed, its workers die with it, whatever they are, and so does what they have started, where there is a `/bin/sh`. What a
 //! worker started and that left its process group is held by a firmer level of [`Containment`]. A forked copy of this process
 //! has no use of a pool: dropping it there does nothing, anything else would take answers away from the original.

@@ -87,7 +87,8 @@
 //! Tasks run one at a time on the thread that serves, in the order in which they came. An answer is written before the next
 //! handler starts, so that a crash is never blamed on a task that was done; only after 1024 handlers in a row took less than
 //! 20 µs may answers wait for each other, for about 100 µs and the handler in hand. When that turns out to be long, a second
-//! thread writes them after some 25 ms at the most, and no answer waits any more. A parent that wants to know of every start (it lists `started`) is told with the answer before it, and then no answer ever waits.
+//! thread writes them after some 25 ms at the most, and no answer waits any more. A parent that wants to know of every start
+//! (it lists `started`) is told with the answer before it, and then no answer ever waits.
 //!
 //! # How a worker ends
 //!

@@ -302,6 +302,48 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_wait_go_between_what_was_said_before_and_after_them_and_only_once() {
+        let (mut outlet, tape) = outlet();
+        outlet.written = Some(Instant::now() + Duration::from_secs(9));
+        outlet.held_since = outlet.written;
+        say(&mut outlet, true, 1, 1);
+        // The answer of 1 and two more; then another handler begins, and speaks twice.
+        assert!(outlet.shelf.put(&[2, 3], 0));
+        assert!(outlet.shelf.put(&[2, 3, 4], 2));
+        assert!(outlet.has_answers());
+        say(&mut outlet, true, 5, 1);
+        assert!(!outlet.has_answers());
+        outlet.progress_sent = Some(Instant::now() + Duration::from_secs(9));
+        outlet.progress(true, vec![6]).unwrap();
+        outlet.end_task();
+        assert!(tape.writes().is_empty(), "all of it may wait a moment");
+        // Its answer waits as well, and the next one says how far it is.
+        assert!(outlet.shelf.put(&[2, 3, 4, 7], 3));
+        outlet.progress(true, vec![8]).unwrap();
+        assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        // A PONG comes when everything is written; then the answers that never waited.
+        outlet.write(&[9]).unwrap();
+        outlet.write_answers(&[2, 3, 4, 7, 10]).unwrap();
+        assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert!(outlet.shelf.put(&[11], 0));
+        outlet.write(&[12]).unwrap();
+        assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    }
+
+    #[test]
+    fn gathered_answers_are_written_by_whoever_attends_and_those_on_the_shelf_are_left() {
+        let (mut outlet, tape) = outlet();
+        assert!(outlet.shelf.put(&[1, 2], 0));
+        assert_eq!(outlet.attend(Instant::now()).unwrap(), None);
+        assert!(tape.writes().is_empty() && outlet.has_answers());
+        outlet.gather();
+        assert_eq!(outlet.attend(Instant::now()).unwrap(), None);
+        assert_eq!(tape.writes(), [[1, 2]]);
+        outlet.write_answers(&[1, 2, 3]).unwrap();
+        assert_eq!(tape.writes(), [vec![1, 2], vec![3]]);
+    }
+
+    #[test]
     fn after_a_failed_write_nothing_is_written() {
         struct Broken(Arc<Mutex<u32>>);
         impl Write for Broken {

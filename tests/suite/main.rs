@@ -19,6 +19,10 @@ mod death;
 #[cfg(test)]
 mod end;
 
+/// What a pool and its handles do for threads that share them.
+#[cfg(test)]
+mod handles;
+
 /// Tasks with many results.
 #[cfg(test)]
 mod items;

@@ -15,6 +15,7 @@ use stokehold_protocol::{
 use super::*;
 use crate::intake::Source;
 use crate::probe::NoProbe;
+use crate::stream::Wake;
 use crate::{Ctx, Data, Failure, Init, Level, Worker};
 
 mod talk; // what a handler says and is told while it runs, STARTED, CANCEL, PING, crash points
@@ -126,7 +127,7 @@ fn run_to<S>(
     input: impl Source + 'static,
     output: impl Write + Send + 'static,
 ) -> Result<(), Stop> {
-    run_probed(worker, input, output, NoProbe)
+    run_on(worker, Line::new(Box::new(input), Box::new(output), None), NoProbe)
 }
 
 fn run_probed<S>(
@@ -412,7 +413,9 @@ fn answers_of_tiny_handlers_come_all_and_in_order() {
     const TASKS: u32 = 20_000;
     let tape = Tape::default();
     let input: Vec<u8> = (1..=TASKS).flat_map(|id| task(id, "DO", &id)).collect();
-    run_to(worker(), Script::whole(input), tape.clone()).unwrap();
+    let wake = Some(Wake::new().unwrap());
+    run_on(worker(), Line::new(Box::new(Script::whole(input)), Box::new(tape.clone()), wake), NoProbe)
+        .unwrap();
     let answers = tape.frames();
     let ids: Vec<u32> =
         answers.iter().filter(|answer| answer.request == "FINISHED").map(|answer| answer.id).collect();
@@ -486,7 +489,7 @@ fn coalesced(window: u32, left: Option<u32>) -> Vec<Vec<(String, Vec<u8>)>> {
         })
         .window(window);
     // Answers wait only where somebody would write them in time. Here nobody has to: no handler takes long enough.
-    let wake = crate::stream::Wake::new().unwrap();
+    let wake = Wake::new().unwrap();
     let line = Line::new(Box::new(supply), Box::new(tape.clone()), Some(wake));
     run_on(worker, line, NoProbe).unwrap();
     let writes = std::mem::take(&mut *tape.0.lock().unwrap());
@@ -519,6 +522,15 @@ fn the_parent_knows_whenever_answers_are_held_back() {
     assert_eq!(changes.first(), Some(&false));
     assert!(changes.contains(&true), "the long task ends it: {changes:?}");
     assert!(changes.windows(2).all(|two| two[0] != two[1]), "said once each: {changes:?}");
+}
+
+#[test]
+fn without_a_monitor_no_answer_is_held_back() {
+    let tape = Tape::default();
+    let input: Vec<u8> = (1..=5000).flat_map(|id| task(id, "DO", &id)).collect();
+    run_to(worker(), Script::whole(input), tape.clone()).unwrap();
+    assert_eq!(tape.0.lock().unwrap().len(), 5003, "HELLO, READY, a write for each answer, BYE");
+    assert!(tape.frames().iter().all(|answer| answer.request != "CREDIT"));
 }
 
 #[test]
