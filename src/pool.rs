@@ -190,10 +190,10 @@ impl Pool {
         self.shared.close();
     }
 
-    /// A receiver of what happens in the pool from now on (or since its start, see [`PoolBuilder::record_events`]): workers that
-    /// get ready, die, or write to stderr or for the log, tasks that are tried again. At most 4096 events, and 16 MiB of their texts, are kept
-    /// for a slow receiver; beyond that the oldest are dropped, so that it can never hold up the pool. A later call takes the place of an
-    /// earlier one.
+    /// A receiver of what happens in the pool from now on (or since its start, see [`PoolBuilder::record_events`]): workers
+    /// that get ready, die, or write to stderr or for the log, tasks that are tried again. At most 4096 events, and 16 MiB of
+    /// their texts, are kept for a slow receiver; beyond that the oldest are dropped, so that it can never hold up the pool. A
+    /// later call takes the place of an earlier one.
     ///
     /// The same is told to [`tracing`](https://docs.rs/tracing), if there is a subscriber. What is about one worker stands in the
     /// span of its life: `worker`, of level info and target `stokehold`, with the fields `number` and `pid`.
@@ -212,9 +212,10 @@ impl Pool {
     }
 
     /// Ends the pool in order: finishes every accepted task, sends DIE and closes the workers' inputs, and waits until they
-    /// are gone. What is left after `deadline` gets SIGTERM and SIGCONT, half a second later
-    /// ([`PoolBuilder::stop_graces`]) SIGKILL, its whole process group; tasks not done by then end as
-    /// [`Closed`](crate::TaskErrorKind::Closed). Returns at most about a second after these times; the report says what each worker needed. Afterwards no child, no zombie and no descriptor of the pool is left.
+    /// are gone. What is left after `deadline` gets SIGTERM and SIGCONT, half a second later ([`PoolBuilder::stop_graces`])
+    /// SIGKILL, its whole process group; tasks not done by then end as [`Closed`](crate::TaskErrorKind::Closed). Returns at
+    /// most about a second after these times; the report says what each worker needed. Afterwards no child, no zombie and no
+    /// descriptor of the pool is left.
     pub fn shutdown(self, deadline: Duration) -> Report {
         self.shared.close();
         let at = deadline::after(deadline);

@@ -118,6 +118,8 @@ pub enum Event {
         task: u64,
         /// The worker's number.
         worker: usize,
+        /// Its process id.
+        pid: u32,
         /// How much is done.
         done: Option<f64>,
         /// Of how much.
@@ -212,7 +214,7 @@ impl fmt::Display for Event {
                 }
                 write!(f, ": {level}: {message}")
             }
-            Self::Progress { task, worker, done, total, note } => {
+            Self::Progress { task, worker, done, total, note, .. } => {
                 write!(f, "task {task} in worker {worker} goes on")?;
                 match (done, total) {
                     (Some(done), Some(total)) => write!(f, ": {done} of {total}")?,

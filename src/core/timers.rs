@@ -7,7 +7,12 @@ use super::{Limit, TaskKey};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Timers(BTreeSet<(Instant, TaskKey, Limit)>);
+pub(crate) struct Timers {
+    entries: BTreeSet<(Instant, TaskKey, Limit)>,
+    /// A mistake to be made on purpose: those of a task that ended stay.
+    #[cfg(test)]
+    pub(in crate::core) keeps: bool,
+}
 
 /// The times at which the limits of one task pass, each of which is in [`Timers`] too.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,16 +46,20 @@ impl Timers {
     pub(crate) fn set(&mut self, key: TaskKey, clocks: &mut Clocks, limit: Limit, at: Option<Instant>) {
         let slot = clocks.slot(limit);
         if let Some(before) = slot.take() {
-            self.0.remove(&(before, key, limit));
+            self.entries.remove(&(before, key, limit));
         }
         if let Some(at) = at {
             *slot = Some(at);
-            self.0.insert((at, key, limit));
+            self.entries.insert((at, key, limit));
         }
     }
 
     /// None of a task's limits passes any more.
     pub(crate) fn clear(&mut self, key: TaskKey, clocks: &mut Clocks) {
+        #[cfg(test)]
+        if self.keeps {
+            return;
+        }
         for limit in [Limit::Attempt, Limit::Soft, Limit::Stream, Limit::Total] {
             self.set(key, clocks, limit, None);
         }
@@ -58,18 +67,18 @@ impl Timers {
 
     /// When the next limit passes.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.first().map(|(at, _, _)| *at)
+        self.entries.first().map(|(at, _, _)| *at)
     }
 
     /// Takes out a limit that has passed. The caller clears the task's clock.
     pub(crate) fn take_passed(&mut self, now: Instant) -> Option<(TaskKey, Limit)> {
-        self.0.first().filter(|(at, _, _)| *at <= now)?;
-        self.0.pop_first().map(|(_, key, limit)| (key, limit))
+        self.entries.first().filter(|(at, _, _)| *at <= now)?;
+        self.entries.pop_first().map(|(_, key, limit)| (key, limit))
     }
 
     /// How many there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 }

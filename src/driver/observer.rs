@@ -27,7 +27,7 @@ pub(super) struct Observer {
     /// Some thread passes news on.
     busy: AtomicBool,
     /// The lives of workers, by process id. Locked only by the thread that passes on.
-    lives: Mutex<HashMap<u32, Life>>,
+    lives: Mutex<HashMap<u32, Arc<Span>>>,
 }
 
 /// What a subscriber has not got yet, bounded as for a [listener](super::listener) that is slow: the oldest are dropped.
@@ -35,13 +35,6 @@ pub(super) struct Observer {
 struct Waiting {
     news: VecDeque<News>,
     text_bytes: usize,
-}
-
-/// A worker's life.
-#[derive(Debug)]
-struct Life {
-    number: usize,
-    span: Arc<Span>,
 }
 
 #[derive(Debug)]
@@ -127,29 +120,17 @@ impl Observer {
 
     /// The span of the worker's life that an event belongs to.
     fn life(&self, event: &Event) -> Arc<Span> {
-        if let Event::Progress { worker, .. } = event {
-            return self.life_of_number(*worker).unwrap_or_else(|| Arc::new(Span::none()));
-        }
         let Some((worker, pid)) = worker_of(event) else { return Arc::new(Span::none()) };
         // No span is cloned, made or dropped under the lock: that calls the subscriber.
-        let known = lock(&self.lives).get(&pid).map(|life| Arc::clone(&life.span));
+        let known = lock(&self.lives).get(&pid).map(Arc::clone);
         // A process id that is used again is another life.
         if let Some(life) = known.filter(|_| !matches!(event, Event::WorkerStarted { .. })) {
             return life;
         }
-        let span = Arc::new(info_span!(target: "stokehold", parent: None, "worker", number = worker, pid));
-        let life = Life { number: worker, span: Arc::clone(&span) };
-        let old = lock(&self.lives).insert(pid, life);
+        let life = Arc::new(info_span!(target: "stokehold", parent: None, "worker", number = worker, pid));
+        let old = lock(&self.lives).insert(pid, Arc::clone(&life));
         drop(old);
-        span
-    }
-
-    /// The one life of a number, if that is known: while a worker is replaced, two have the same.
-    fn life_of_number(&self, number: usize) -> Option<Arc<Span>> {
-        let lives = lock(&self.lives);
-        let mut of_number = lives.values().filter(|life| life.number == number);
-        let life = of_number.next()?;
-        of_number.next().is_none().then(|| Arc::clone(&life.span))
+        life
     }
 
     fn forget_lives(&self) {
@@ -213,10 +194,11 @@ fn log_level(word: &str) -> Level {
 fn worker_of(event: &Event) -> Option<(usize, u32)> {
     let of_death = |death: &Arc<Death>| Some((death.worker, death.pid?));
     match event {
-        Event::Broken(_) | Event::DeadLettered { .. } | Event::Progress { .. } => None,
+        Event::Broken(_) | Event::DeadLettered { .. } => None,
         Event::TaskRetried { death, .. } => death.as_ref().and_then(of_death),
         Event::WorkerDied(death) | Event::WorkerGivenUp(death) => of_death(death),
         Event::Log { worker, pid, .. }
+        | Event::Progress { worker, pid, .. }
         | Event::Stderr { worker, pid, .. }
         | Event::TaskOverdue { worker, pid, .. }
         | Event::TaskStarted { worker, pid, .. }
@@ -236,7 +218,7 @@ fn record(event: &Event, life: &Span) {
             error!(target: "stokehold", parent: life, task, "dead letter: {error}");
         }
         Event::Log { task, level, message, .. } => record_log(life, *task, level, message),
-        Event::Progress { task, worker, done, total, note } => {
+        Event::Progress { task, worker, done, total, note, .. } => {
             trace!(target: "stokehold", parent: life, task, worker, done, total, note, "progress");
         }
         Event::Stderr { line, .. } => info!(target: "stokehold::worker", parent: life, "{line}"),

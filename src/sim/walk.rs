@@ -116,6 +116,7 @@ pub(super) fn walk<'a>(seed: u64, flaw: Option<Flaw>, taken: &'a Cell<usize>) ->
     let is_frail = random.once_in(8);
     let mut world = World::of(config);
     world.core.flaw = flaw;
+    world.core.timers.keeps = flaw == Some(Flaw::KeepsTimers);
     world.all_serial = all_serial;
     Walk { world, hostile, is_frail, taken, random }.run()
 }

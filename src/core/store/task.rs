@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::timers::Clocks;
-use super::super::{Attempt, Limit, Policy};
+use super::super::timers::{Clocks, Timers};
+use super::super::{Attempt, Limit, Policy, TaskErrorKind};
+use super::TaskKey;
 
 /// A task to be accepted.
 #[derive(Debug)]
@@ -100,6 +101,26 @@ pub(crate) struct Finished<T> {
     pub(crate) watched: bool,
     /// What most tasks have nothing of.
     pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl<T> Finished<T> {
+    /// None of its limits passes any more.
+    #[inline]
+    pub(crate) fn stop_clocks(&mut self, key: TaskKey, timers: &mut Timers) {
+        if let Some(extra) = &mut self.extra {
+            timers.clear(key, &mut extra.clocks);
+        }
+    }
+}
+
+impl Stop {
+    /// How a task ends that was stopped for this reason.
+    pub(crate) fn kind(self, may_have_run: bool) -> TaskErrorKind {
+        match self {
+            Self::Cancelled => TaskErrorKind::Cancelled { may_have_run },
+            Self::Late(limit) => TaskErrorKind::TimedOut { limit, may_have_run },
+        }
+    }
 }
 
 impl<T> Task<T> {

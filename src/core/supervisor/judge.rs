@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stokehold_protocol::limits::FRAME_HEADER_BYTES;
+
 use super::super::action::{Action, Event, Ticket};
 use super::super::restart::{Life as PastLife, RestartHistory, Verdict};
 use super::super::slot::{Due, Life};
@@ -104,9 +106,9 @@ impl<T: Ticket> Supervisor<T> {
             let ghost =
                 ghosts.iter().find(|ghost| ghost.key == key).map(|ghost| (ghost.frame_end, ghost.started));
             let task = store.get_mut(key);
-            let frame_start = task
-                .as_ref()
-                .map_or(u64::MAX, |task| task.frame_end.saturating_sub(task.body.len() as u64 + 8));
+            let frame_start = task.as_ref().map_or(u64::MAX, |task| {
+                task.frame_end.saturating_sub((task.body.len() + FRAME_HEADER_BYTES) as u64)
+            });
             let (frame_end, started) =
                 task.map(|task| (task.frame_end, task.started)).or(ghost).unwrap_or((0, true));
             has_read &= frame_end <= reached;
@@ -171,10 +173,10 @@ impl<T: Ticket> Supervisor<T> {
             record(task, worker, pid, AttemptEnd::Died(Arc::clone(death)), now);
         }
         match stop {
-            Some(Stop::Cancelled | Stop::Late(Limit::Total | Limit::Stream)) => {
+            Some(stop @ (Stop::Cancelled | Stop::Late(Limit::Total | Limit::Stream))) => {
                 return self.end_wanted(key, stop, guilt, death);
             }
-            Some(Stop::Late(_)) if matches!(guilt, Guilt::Certain | Guilt::Unread) => {
+            Some(stop @ Stop::Late(_)) if matches!(guilt, Guilt::Certain | Guilt::Unread) => {
                 task.lives_used += 1;
                 let is_spent = task.lives_used >= task.policy.attempts;
                 if is_spent || is_once || shows_items || !task.policy.retries_timeouts {
@@ -182,7 +184,7 @@ impl<T: Ticket> Supervisor<T> {
                 }
                 let pause = task.policy.longest_pause(task.lives_used);
                 let pause = self.random.up_to(pause);
-                return self.try_again(key, again, pause, death, now);
+                return self.try_again(key, again, pause, Some(death), now);
             }
             _ => {}
         }
@@ -206,13 +208,13 @@ impl<T: Ticket> Supervisor<T> {
             // One that is a target is to stop, and was seen to above.
             Guilt::Spared | Guilt::Unread => {
                 task.deliveries = task.deliveries.saturating_sub(1);
-                self.try_again(key, Release::Again, Duration::ZERO, death, now);
+                self.try_again(key, Release::Again, Duration::ZERO, Some(death), now);
             }
             Guilt::Certain | Guilt::Possible if !task.policy.retries_crashes => {
                 self.end_task(key, TaskErrorKind::Dead, death);
             }
             Guilt::Possible if is_delivered_enough(task) => self.end_task(key, TaskErrorKind::Dead, death),
-            Guilt::Possible => self.try_again(key, Release::Alone, Duration::ZERO, death, now),
+            Guilt::Possible => self.try_again(key, Release::Alone, Duration::ZERO, Some(death), now),
             Guilt::Certain => {
                 task.lives_used += 1;
                 let is_spent = task.lives_used >= task.policy.attempts;
@@ -227,29 +229,33 @@ impl<T: Ticket> Supervisor<T> {
                     lives => task.policy.longest_pause(lives - 1),
                 };
                 let pause = self.random.up_to(pause);
-                self.try_again(key, again, pause, death, now);
+                self.try_again(key, again, pause, Some(death), now);
             }
         }
     }
 
-    fn try_again(&mut self, key: TaskKey, how: Release, pause: Duration, death: &Arc<Death>, now: Instant) {
+    /// An attempt is over and another follows, after the pause.
+    pub(super) fn try_again(
+        &mut self,
+        key: TaskKey,
+        how: Release,
+        pause: Duration,
+        death: Option<&Arc<Death>>,
+        now: Instant,
+    ) {
         let Some(task) = self.store.get_mut(key) else { return };
         let (number, attempt) = (task.number, task.attempts);
-        let death = Some(Arc::clone(death));
+        let death = death.map(Arc::clone);
         self.actions.push(Action::Notice(Event::TaskRetried { task: number, attempt, death, pause }));
         self.end_attempt(key);
         self.store.release(key, if pause.is_zero() { how } else { how.not_before(now + pause) });
     }
 
     /// The end of a task that was to stop.
-    fn end_wanted(&mut self, key: TaskKey, stop: Option<Stop>, guilt: Guilt, death: &Arc<Death>) {
+    fn end_wanted(&mut self, key: TaskKey, stop: Stop, guilt: Guilt, death: &Arc<Death>) {
         let Some(task) = self.store.get_mut(key) else { return };
         let may_have_run = !matches!(guilt, Guilt::None { .. } | Guilt::Unread) || task.attempts > 1;
-        let kind = match stop {
-            Some(Stop::Late(limit)) => TaskErrorKind::TimedOut { limit, may_have_run },
-            Some(Stop::Cancelled) | None => TaskErrorKind::Cancelled { may_have_run },
-        };
-        self.end_task(key, kind, death);
+        self.end_task(key, stop.kind(may_have_run), death);
     }
 
     /// The end of a task by the death of its worker.

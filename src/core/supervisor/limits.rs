@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::action::{Action, Event, Ticket};
 use super::super::slot::{Due, Ghost, Life};
 use super::super::store::{Stop, Store};
-use super::super::{Cause, Limit, TaskErrorKind, TaskKey};
+use super::super::{Cause, Limit, TaskKey};
 use super::{Supervisor, later};
 
 impl<T: Ticket> Supervisor<T> {
@@ -111,11 +111,7 @@ impl<T: Ticket> Supervisor<T> {
     fn end_unheld(&mut self, key: TaskKey, why: Stop) {
         let Some(task) = self.store.get_mut(key) else { return };
         let may_have_run = task.attempts > 0;
-        let kind = match why {
-            Stop::Cancelled => TaskErrorKind::Cancelled { may_have_run },
-            Stop::Late(limit) => TaskErrorKind::TimedOut { limit, may_have_run },
-        };
-        self.end(key, kind, |_| ());
+        self.end(key, why.kind(may_have_run), |_| ());
     }
 
     /// Whether a worker may be doing that task now.

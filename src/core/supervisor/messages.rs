@@ -20,7 +20,8 @@ const READY_TIMES_MAX: u32 = 10;
 /// So many requests of a worker's own are refused while it does not read, before it is ended: the refusals are kept here.
 const REFUSALS_MAX: u32 = 1_024;
 
-/// A worker may write so many messages in a second that answer nothing (PROGRESS, LOG, unknown ones). More is a worker gone wild, which would keep a core of this machine busy with reading it.
+/// A worker may write so many messages in a second that answer nothing (PROGRESS, LOG, unknown ones). More is a worker gone
+/// wild, which would keep a core of this machine busy with reading it.
 const CHATTER_MAX: u32 = 100_000;
 
 /// Bytes kept of the level of a line for the log.
@@ -62,14 +63,7 @@ impl<T: Ticket> Supervisor<T> {
                     return self.handle_failure(slot, key, failure, now);
                 }
                 if let Some(mut task) = self.store.finish(key) {
-                    #[cfg(test)]
-                    let task_extra =
-                        task.extra.as_mut().filter(|_| self.flaw != Some(super::super::Flaw::KeepsTimers));
-                    #[cfg(not(test))]
-                    let task_extra = task.extra.as_mut();
-                    if let Some(extra) = task_extra {
-                        self.timers.clear(key, &mut extra.clocks);
-                    }
+                    task.stop_clocks(key, &mut self.timers);
                     place.open_bytes = place.open_bytes.saturating_sub(task.body.len() as u64);
                     was_watched = task.watched;
                     let answered = Answered {
@@ -231,9 +225,10 @@ impl<T: Ticket> Supervisor<T> {
         let Some(task) = self.store.get_mut(key) else { return };
         let number = task.number;
         self.push_soft_limit(key, now);
-        let worker = self.slots.get(slot).map_or(slot, |place| place.number);
+        let Some(place) = self.slots.get(slot) else { return };
+        let (worker, pid) = (place.number, place.pid);
         let Progress { done, total, note } = Progress::decode(data);
-        self.actions.push(Action::Notice(Event::Progress { task: number, worker, done, total, note }));
+        self.actions.push(Action::Notice(Event::Progress { task: number, worker, pid, done, total, note }));
     }
 
     fn handle_log(&mut self, slot: usize, key: Option<TaskKey>, data: &[u8]) {
@@ -332,19 +327,15 @@ impl<T: Ticket> Supervisor<T> {
         if !retries {
             return self.end_failing(worker, pid, key, stop, begun, failure);
         }
-        let (number, attempt, lives) = (task.number, task.attempts, task.lives_used);
-        if !begun {
-            task.attempts = task.attempts.saturating_sub(1);
-        }
+        let lives = task.lives_used;
         let pause = match failure.after_ms {
             Some(asked) => Duration::from_millis(asked).min(PAUSE_MAX),
             None => self.random.up_to(policy.longest_pause(lives.max(1))),
         };
-        let event = Event::TaskRetried { task: number, attempt, death: None, pause };
-        self.actions.push(Action::Notice(event));
-        self.end_attempt(key);
-        let how = if pause.is_zero() { Release::Again } else { Release::Later(now + pause) };
-        self.store.release(key, how);
+        self.try_again(key, Release::Again, pause, None, now);
+        if let Some(task) = self.store.get_mut(key).filter(|_| !begun) {
+            task.attempts = task.attempts.saturating_sub(1);
+        }
     }
 
     /// The end of a task whose worker gave it up, by itself or because it was told to.
@@ -359,11 +350,7 @@ impl<T: Ticket> Supervisor<T> {
     ) {
         let Some(task) = self.store.get_mut(key) else { return };
         let may_have_run = begun || task.attempts > 1;
-        let kind = match stop {
-            Some(Stop::Cancelled) => TaskErrorKind::Cancelled { may_have_run },
-            Some(Stop::Late(limit)) => TaskErrorKind::TimedOut { limit, may_have_run },
-            None => TaskErrorKind::Failed,
-        };
+        let kind = stop.map_or(TaskErrorKind::Failed, |stop| stop.kind(may_have_run));
         self.end(key, kind, |error| {
             error.worker = Some(worker);
             error.pid = Some(pid);

@@ -21,13 +21,7 @@ impl<T: Ticket> Supervisor<T> {
     #[inline]
     pub(super) fn take_out(&mut self, key: TaskKey) -> Option<Finished<T>> {
         let mut task = self.store.finish(key)?;
-        #[cfg(test)]
-        if self.has_flaw(crate::core::Flaw::KeepsTimers) {
-            return Some(task);
-        }
-        if let Some(extra) = &mut task.extra {
-            self.timers.clear(key, &mut extra.clocks);
-        }
+        task.stop_clocks(key, &mut self.timers);
         Some(task)
     }
 

@@ -272,10 +272,14 @@ impl<T: Ticket> Supervisor<T> {
         }
         let age =
             place.rotation.at.filter(|_| place.is_counted() && place.was_ready && place.successor.is_none());
+        [age, self.end_of_frame(place), self.next_beat(place)].into_iter().flatten().min()
+    }
+
+    /// When a worker must have gone on with a frame that it began.
+    fn end_of_frame(&self, place: &Slot) -> Option<Instant> {
         // A worker that is not read cannot be blamed for what it does not write.
-        let frame = place.inside_frame.filter(|_| place.paused_for.is_none());
-        let frame = frame.map(|since| later(since, self.config.frame_timeout));
-        [age, frame, self.next_beat(place)].into_iter().flatten().min()
+        let since = place.inside_frame.filter(|_| place.paused_for.is_none())?;
+        Some(later(since, self.config.frame_timeout))
     }
 
     /// When a worker with tasks must have given a sign of life, or is to be asked for one.
@@ -295,8 +299,7 @@ impl<T: Ticket> Supervisor<T> {
         else {
             return;
         };
-        let frame = place.inside_frame.filter(|_| place.paused_for.is_none());
-        let frame = frame.is_some_and(|since| later(since, self.config.frame_timeout) <= now);
+        let frame = self.end_of_frame(place).is_some_and(|at| at <= now);
         let beat = self.next_beat(place).is_some_and(|at| at <= now);
         let age = place.rotation.at.is_some_and(|at| at <= now);
         if frame {

@@ -110,22 +110,23 @@ fn what_happens_to_a_worker_is_told_in_the_span_of_its_life() {
 }
 
 #[test]
-fn progress_is_a_trace_in_the_life_of_its_worker_unless_two_have_the_number() {
-    let progress = |task| Event::Progress { task, worker: 3, done: Some(1.0), total: None, note: None };
+fn progress_is_a_trace_in_the_life_of_its_worker_also_when_two_have_the_number() {
+    let progress =
+        |task, pid| Event::Progress { task, worker: 3, pid, done: Some(1.0), total: None, note: None };
     let (recorder, lines) = Recorder::new(|| {});
     with_default(recorder, || {
         let observer = Observer::default();
-        let steps = [progress(1), ready(70), progress(2), ready(71), progress(3)];
+        let steps = [ready(70), progress(1, 70), ready(71), progress(2, 71), progress(3, 70)];
         steps.iter().for_each(|event| observer.note(event));
         observer.note_gone(70);
-        observer.note(&progress(4));
+        observer.note(&progress(4, 71));
         observer.pass_on();
         observer.close();
     });
     let lines = lines.lock().unwrap();
     let told: Vec<&str> =
         lines.iter().filter(|line| line.starts_with("TRACE")).map(|line| line.as_str()).collect();
-    let expected = [(0, 1), (1, 2), (0, 3), (2, 4)].map(|(life, task)| {
+    let expected = [(1, 1), (2, 2), (1, 3), (2, 4)].map(|(life, task)| {
         format!("TRACE stokehold in {life}: message=progress task={task} worker=3 done=1.0")
     });
     assert_eq!(told, expected);
