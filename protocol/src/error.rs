@@ -20,6 +20,9 @@ pub enum DataError {
     /// A text that is not valid UTF-8.
     #[error("a text is not valid UTF-8")]
     InvalidUtf8,
+    /// A key that must be there is not.
+    #[error("a key that must be there is missing")]
+    MissingKey,
     /// A map key that is not a text.
     #[error("a map key is not a text (use text keys, or a list of pairs)")]
     KeyNotText,
@@ -35,6 +38,12 @@ pub enum DataError {
     /// The bytes end before the value does.
     #[error("the bytes end before the value does")]
     Truncated,
+    /// A list is longer or shorter than it may be.
+    #[error("a list is longer or shorter than it may be")]
+    WrongCount,
+    /// A value of another type than its place demands.
+    #[error("a value has another type than its place demands")]
+    WrongType,
 }
 
 /// The head of a message (everything but `data`) is not that of a message. Wire code `bad_message`.

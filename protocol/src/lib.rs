@@ -9,6 +9,7 @@
 //!
 //! - [`Splitter`] cuts a byte stream, chunked in any way, into frames.
 //! - [`Message`] is the four-field array; its `data` stays opaque. [`check()`] walks it when somebody needs to know.
+//! - [`Batch`], [`ResultList`] and [`Results`] are many small inputs in one frame, and what comes of them.
 //! - [`ParentSession`] and [`ChildSession`] say what may be said when, and can be run against each other.
 //! - [`limits`] has every number a peer can run into, [`code`] every error code, [`Verb::rules`] the vocabulary as a table.
 //! - Errors are sorted by blame: [`FrameError`], [`MessageError`], [`DataError`] and [`PeerError`] are the peer's,
@@ -35,6 +36,7 @@
 #![warn(clippy::indexing_slicing)]
 
 mod address;
+mod batch;
 mod check;
 pub mod code;
 pub mod data;
@@ -48,6 +50,7 @@ mod session;
 pub mod wire;
 
 pub use address::Recipient;
+pub use batch::{Batch, BatchResult, GoodResults, ResultList, Results, Values, write_batch_head};
 pub use check::check;
 pub use data::{BadData, Data};
 pub use error::{ApiMisuse, DataError, FrameError, MessageError, PeerError, Quote};

@@ -41,6 +41,9 @@ pub const WINDOW_MAX: u32 = 65_536;
 /// before it read of a smaller window.
 pub const OVERDRAFT_MAX: usize = 65_536;
 
+/// Most inputs in one BATCH: their number, and that of their results, then takes three bytes at most.
+pub const BATCH_ITEMS_MAX: u32 = 65_535;
+
 /// Longest PING data in bytes.
 pub const PING_BYTES_MAX: usize = 64;
 

@@ -108,6 +108,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Takes so many whole values. Their texts are not looked into.
+    pub fn take_values(&mut self, count: u32) -> Result<&'a [u8], DataError> {
+        let len = values_len(self.rest, u64::from(count))?;
+        let (values, rest) = self.rest.split_at_checked(len).ok_or(DataError::Truncated)?;
+        self.rest = rest;
+        Ok(values)
+    }
+
     #[inline]
     fn byte(&mut self) -> Result<u8, DataError> {
         let (&byte, rest) = self.rest.split_first().ok_or(DataError::Truncated)?;
@@ -144,6 +152,57 @@ impl<'a> Reader<'a> {
         };
         self.take(len).map(Marker::Bin)
     }
+}
+
+/// How many bytes the value at the front of `bytes` takes. Its texts are not looked into, and it may be cut off: then its length
+/// is an error or reaches beyond `bytes`.
+#[inline]
+pub fn value_len(bytes: &[u8]) -> Result<usize, DataError> {
+    // Most values are no lists: their length stands in front.
+    match bytes.first() {
+        Some(0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff) => Ok(1),
+        Some(mark @ 0xa0..=0xbf) => Ok(usize::from(mark & 0x1f).saturating_add(1)),
+        _ => values_len(bytes, 1),
+    }
+}
+
+/// How many bytes `owed` values at the front of `bytes` take: counts, whatever the depth, how many values are still owed.
+fn values_len(bytes: &[u8], mut owed: u64) -> Result<usize, DataError> {
+    let mut end = 0_usize;
+    while owed > 0 {
+        let rest = bytes.get(end..).ok_or(DataError::Truncated)?;
+        let (&mark, rest) = rest.split_first().ok_or(DataError::Truncated)?;
+        owed = owed.saturating_sub(1);
+        // Bytes behind the mark, and values that belong to it.
+        let (len, values) = match mark {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => (0, 0),
+            0x80..=0x8f => (0, u64::from(mark & 0x0f).saturating_mul(2)),
+            0x90..=0x9f => (0, u64::from(mark & 0x0f)),
+            0xa0..=0xbf => (usize::from(mark & 0x1f), 0),
+            0xc4 | 0xd9 => (declared::<1>(rest)?.saturating_add(1), 0),
+            0xc5 | 0xda => (declared::<2>(rest)?.saturating_add(2), 0),
+            0xc6 | 0xdb => (declared::<4>(rest)?.saturating_add(4), 0),
+            0xcc | 0xd0 => (1, 0),
+            0xcd | 0xd1 => (2, 0),
+            0xca | 0xce | 0xd2 => (4, 0),
+            0xcb | 0xcf | 0xd3 => (8, 0),
+            0xdc => (2, declared::<2>(rest)? as u64),
+            0xdd => (4, declared::<4>(rest)? as u64),
+            0xde => (2, (declared::<2>(rest)? as u64).saturating_mul(2)),
+            0xdf => (4, (declared::<4>(rest)? as u64).saturating_mul(2)),
+            0xc1 => return Err(DataError::ReservedByte),
+            0xc7..=0xc9 | 0xd4..=0xd8 => return Err(DataError::Extension),
+        };
+        end = end.saturating_add(1).saturating_add(len);
+        owed = owed.saturating_add(values);
+    }
+    Ok(end)
+}
+
+/// A length or count of `N` bytes.
+fn declared<const N: usize>(bytes: &[u8]) -> Result<usize, DataError> {
+    let (bytes, _) = bytes.split_first_chunk::<N>().ok_or(DataError::Truncated)?;
+    Ok(bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
 }
 
 fn signed(value: i64) -> Marker<'static> {

@@ -204,6 +204,13 @@ def session_messages():
     accept("E1", ["FAILED", 12345, 1234, failure], "FAILED", "E-1")
     accept("E1", ["FAILED", 12345, 1234, "just words"], "FAILED with data that is no map", "E-5")
     accept("W6", ["ITEM", 12345, 1234, [1, 2, 3]], "ITEM", "R-24")
+    accept("B1", ["BATCH", 1234, 12345, Pairs(("req", "half"), ("items", [20, 22, "x"]))], "a BATCH of three", "B-2")
+    accept("B1", ["BATCH", 1234, 12345, Pairs(("items", [None]), ("x-new", []), ("req", "DO"))],
+           "a BATCH of one, its keys in another order and one of a later version", "D-17")
+    accept("B1", ["BATCH", 1234, 12345, Pairs(("req", "DO"), ("items", list(range(16))))], "a BATCH of 16", "B-2")
+    accept("B2", ["ITEM", 12345, 1234, [[True, 10], [True, 11]]], "the first results of a BATCH", "B-3")
+    accept("B2", ["FINISHED", 12345, 1234, [[False, Pairs(("code", "bad_data"))]]], "its last one, which failed", "B-2")
+    accept("B2", ["FINISHED", 12345, 1234, []], "a BATCH all of whose results came before", "B-3")
     accept("X6", ["FUTURE_REQUEST_2", 1234, 12345, None], "an ALL-CAPS name of a later version", "R-9")
     accept("X1", ["acme.score", 1234, 12345, "x"], "a user request with a dot", "R-12")
     accept("X1", ["größe ändern", 1234, 12345, "x"], "a user request that is not ASCII", "M-3")

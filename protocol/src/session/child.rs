@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use crate::batch::{Batch, Values};
 use crate::code;
 use crate::error::{ApiMisuse, PeerError};
 use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, OVERDRAFT_MAX, PING_BYTES_MAX};
@@ -63,6 +64,16 @@ pub enum ChildEvent<'a> {
         data: &'a [u8],
         /// What the parent said about it.
         meta: Meta,
+    },
+    /// Many tasks in one frame. They must be answered once, together: FINISHED with a [`ResultList`](crate::ResultList), of
+    /// which parts may go before as ITEMs.
+    Batch {
+        /// Their id.
+        id: u32,
+        /// Their request: DO or a user's name.
+        request: &'a str,
+        /// Their inputs, each unchecked.
+        items: Values<'a>,
     },
     /// A user request that is never answered (id 0).
     OneWay {
@@ -205,6 +216,7 @@ impl ChildSession {
         match Kind::of(message.request) {
             Kind::User if id == 0 => Ok(ChildEvent::OneWay { request: message.request, data: message.data }),
             Kind::User => Ok(self.handle_task(id, &message, meta, out)),
+            Kind::Verb(Verb::Batch) => Ok(self.handle_batch(id, message.data, out)),
             Kind::Verb(verb) => self.handle_verb(id, message.data, verb),
             Kind::Unknown => Ok(ChildEvent::Ignored),
         }
@@ -219,8 +231,11 @@ impl ChildSession {
         out: &mut Vec<u8>,
     ) -> ChildEvent<'static> {
         self.meta = None;
-        let is_task =
-            Message::decode(head).is_ok_and(|message| matches!(Kind::of(message.request), Kind::User));
+        let is_task = Message::decode(head).is_ok_and(|message| match Kind::of(message.request) {
+            Kind::User => true,
+            Kind::Verb(Verb::Batch) => self.ours.capabilities.has(Capability::Batch),
+            _ => false,
+        });
         if id == 0 || !is_task || self.is_finishing() {
             return ChildEvent::Ignored;
         }
@@ -341,20 +356,44 @@ impl ChildSession {
         meta: Meta,
         out: &mut Vec<u8>,
     ) -> ChildEvent<'a> {
-        if self.state == State::Finishing {
+        match self.open(id, out) {
+            Some(refused) => refused,
+            None => ChildEvent::Task { id, request: message.request, data: message.data, meta },
+        }
+    }
+
+    fn handle_batch<'a>(&mut self, id: u32, data: &'a [u8], out: &mut Vec<u8>) -> ChildEvent<'a> {
+        if id == 0 || !self.ours.capabilities.has(Capability::Batch) {
             return ChildEvent::Ignored;
+        }
+        let Batch { request, items } = match Batch::decode(data) {
+            Ok(batch) => batch,
+            Err(_) if self.open.contains(&id) => return ChildEvent::Ignored,
+            Err(error) => return self.refuse(id, code::BAD_DATA, format!("no batch: {error}"), out),
+        };
+        match self.open(id, out) {
+            Some(refused) => refused,
+            None => ChildEvent::Batch { id, request, items },
+        }
+    }
+
+    /// A parent sends work under that id. Gives what becomes of it if it is not to be done.
+    #[inline]
+    fn open<'a>(&mut self, id: u32, out: &mut Vec<u8>) -> Option<ChildEvent<'a>> {
+        if self.state == State::Finishing {
+            return Some(ChildEvent::Ignored);
         }
         // A parent that keeps the rules never sends an open id again. The check looks at the newest few only: it catches the
         // plain mistake without a walk through a wide window for every task.
         if self.open.iter().rev().take(8).any(|open| *open == id) {
-            return ChildEvent::Ignored;
+            return Some(ChildEvent::Ignored);
         }
         let limit = (self.ours.window as usize).saturating_add(OVERDRAFT_MAX);
         if self.open.len() >= limit {
-            return self.refuse(id, code::OVERLOADED, format!("{limit} tasks wait here already"), out);
+            return Some(self.refuse(id, code::OVERLOADED, format!("{limit} tasks wait here already"), out));
         }
         self.open.push_back(id);
-        ChildEvent::Task { id, request: message.request, data: message.data, meta }
+        None
     }
 
     fn handle_verb<'a>(&mut self, id: u32, data: &'a [u8], verb: Verb) -> Result<ChildEvent<'a>, PeerError> {

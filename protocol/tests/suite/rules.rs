@@ -153,3 +153,60 @@ fn failure(frame: &[u8]) -> Failure {
     assert_eq!(message.request, "FAILED");
     Failure::decode(message.data)
 }
+
+/// A child that lists `batch`, or not, that has said HELLO and READY.
+fn ready_child(capabilities: Capabilities) -> ChildSession {
+    let mut child = ChildSession::new(ChildHello { capabilities, ready: true, ..ChildHello::default() }, 7);
+    child.hello(&mut Vec::new()).unwrap();
+    child
+}
+
+const BATCH: &[u8] = b"\x82\xa3req\xa6resize\xa5items\x93\x01\x02\x03";
+
+#[test]
+fn a_batch_is_work_for_a_child_that_lists_it_and_nothing_to_another() {
+    let mut out = Vec::new();
+    let mut able = ready_child(Capabilities::NONE.with(Capability::Batch));
+    let frame = body("BATCH", BATCH);
+    let Ok(ChildEvent::Batch { id: 5, request: "resize", items }) = able.handle_frame(5, &frame, &mut out)
+    else {
+        panic!("a batch")
+    };
+    assert_eq!(items.left(), 3);
+    assert!(matches!(able.handle_frame(5, &frame, &mut out), Ok(ChildEvent::Ignored)), "it is open");
+    assert!(matches!(able.handle_frame(0, &frame, &mut out), Ok(ChildEvent::Ignored)), "a batch has an id");
+    able.item(5, b"\x91\x92\xc3\x01", &mut Vec::new()).unwrap();
+    able.finished(5, &mut Vec::new(), |out| out.extend_from_slice(b"\x92\x92\xc3\x02\x92\xc3\x03")).unwrap();
+    assert!(out.is_empty());
+    let mut other = ready_child(Capabilities::NONE);
+    assert!(matches!(other.handle_frame(5, &frame, &mut out), Ok(ChildEvent::Ignored)));
+    assert!(out.is_empty(), "who does not know it does not answer it");
+}
+
+#[test]
+fn what_is_no_batch_is_refused_as_bad_data_and_the_session_goes_on() {
+    let mut child = ready_child(Capabilities::NONE.with(Capability::Batch));
+    for (id, data) in [(1, &b"\xc0"[..]), (2, b"\x82\xa3req\xa2DO\xa5items\x90")] {
+        let mut out = Vec::new();
+        let frame = body("BATCH", data);
+        let event = child.handle_frame(id, &frame, &mut out);
+        assert!(matches!(event, Ok(ChildEvent::Refused)), "{event:?}");
+        let message = Message::decode(&out[8..]).unwrap();
+        assert_eq!((message.request, &out[4..8]), ("FAILED", &id.to_be_bytes()[..]));
+        let failure = Failure::decode(message.data);
+        assert_eq!((&failure.code[..], failure.begun), ("bad_data", Some(false)));
+    }
+    assert!(matches!(
+        child.handle_frame(3, &body("DO", b"\x01"), &mut Vec::new()),
+        Ok(ChildEvent::Task { .. })
+    ));
+}
+
+#[test]
+fn a_batch_above_the_childs_limit_is_refused_like_any_task() {
+    let mut child = ready_child(Capabilities::NONE.with(Capability::Batch));
+    let mut out = Vec::new();
+    let event = child.handle_too_large(5, 1 << 26, &body("BATCH", BATCH), &mut out);
+    assert!(matches!(event, ChildEvent::Refused));
+    assert_eq!(Failure::decode(Message::decode(&out[8..]).unwrap().data).code, "too_large");
+}

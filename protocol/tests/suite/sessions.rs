@@ -17,6 +17,9 @@ const TASKS_MAX: u32 = 3;
 /// ITEM, PROGRESS, LOG, STARTED and CANCEL frames at most.
 const CHATTER_MAX: u32 = 2;
 
+/// The data of a batch of two.
+const BATCH: &[u8] = b"\x82\xa3req\xa2DO\xa5items\x92\x2a\x2a";
+
 /// What can happen next, to either side or between them.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -138,7 +141,10 @@ impl World {
     fn new(ready_in_hello: bool) -> Self {
         let hello = ChildHello {
             window: 2,
-            capabilities: Capabilities::NONE.with(Capability::Meta).with(Capability::Cancel),
+            capabilities: Capabilities::NONE
+                .with(Capability::Batch)
+                .with(Capability::Cancel)
+                .with(Capability::Meta),
             ready: ready_in_hello,
             ..ChildHello::default()
         };
@@ -279,7 +285,8 @@ impl World {
                 self.begun += 1;
                 self.open.push(id);
                 let attempt = if matches!(step, Step::ParentBegins) { 1 } else { 2 };
-                let body = body("DO", b"\x2a");
+                // Every second one is a batch: to both halves it is a task like any other.
+                let body = if self.begun % 2 == 0 { body("BATCH", BATCH) } else { body("DO", b"\x2a") };
                 self.parent.send(id, Outgoing { body: &body, attempt, ..Outgoing::default() }, out);
             }
             Step::ParentCancels => {
@@ -342,6 +349,11 @@ impl World {
                 assert!(self.child_said_ready, "no task before READY");
                 assert_eq!((request, data), ("DO", &b"\x2a"[..]));
                 assert!(meta == Meta::default() || meta.attempt == Some(2));
+                self.working.push(id);
+            }
+            ChildEvent::Batch { id, request, mut items } => {
+                assert!(self.child_said_ready, "no batch before READY");
+                assert_eq!((request, items.left(), items.next_value()), ("DO", 2, Ok(Some(&b"\x2a"[..]))));
                 self.working.push(id);
             }
             ChildEvent::Cancel { id } => assert!(self.working.contains(&id), "only open tasks are cancelled"),
