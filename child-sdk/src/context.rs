@@ -31,6 +31,8 @@ pub struct Ctx {
     worker: Option<u32>,
     deadline: Option<Instant>,
     key: Option<String>,
+    /// Its results are not sent: it is one of a batch, whose items mean something else.
+    is_mute: bool,
     turn: Turn,
     voice: ChildVoice,
     line: Arc<Line>,
@@ -59,6 +61,7 @@ impl Ctx {
             worker,
             deadline: None,
             key: None,
+            is_mute: false,
             turn: Turn::NONE,
             voice,
             line,
@@ -88,8 +91,15 @@ impl Ctx {
         }
         self.deadline = meta.deadline_ms.and_then(|ms| now.checked_add(Duration::from_millis(ms)));
         *self.cancelled.get_mut() = false;
+        self.is_mute = false;
         self.tasks = task;
         self.turn = self.line.begin(self.turn, id);
+    }
+
+    /// The task that was just begun is one of a batch.
+    #[inline]
+    pub(crate) fn mute_items(&mut self) {
+        self.is_mute = true;
     }
 
     /// The handler has ended; its answer comes next.
@@ -112,8 +122,8 @@ impl Ctx {
         self.attempt
     }
 
-    /// The task's id on this connection. Ids come again once they are answered, so it names a task only while that runs. 0
-    /// for a one-way request, which is never answered.
+    /// The task's id on this connection. Ids come again once they are answered, so it names a task only while that runs. Tiny
+    /// tasks that the parent sent together have one id. 0 for a one-way request, which is never answered.
     pub fn task_id(&self) -> u32 {
         self.task_id
     }
@@ -165,8 +175,8 @@ impl Ctx {
     /// millisecond; always before the answer, and in order. What the handler returns is the end of them, and a result of its
     /// own.
     ///
-    /// Blocks while the parent does not read. For a one-way request, and when the task is cancelled, it is sent to nobody or
-    /// ignored there, which is no error.
+    /// Blocks while the parent does not read. For a one-way request, for one of many tiny tasks that the parent sent together, and
+    /// when the task is cancelled, it is sent to nobody or ignored there, which is no error: nobody asked for several results.
     ///
     /// # Errors
     ///
@@ -232,7 +242,7 @@ impl Ctx {
     }
 
     fn send_item(&self, data: &[u8]) -> Result<(), ItemError> {
-        if self.task_id == 0 {
+        if self.task_id == 0 || self.is_mute {
             return Ok(());
         }
         if let Some(probe) = &self.probe {

@@ -14,13 +14,15 @@ use stokehold_protocol::{
 
 use crate::coalesce::Before;
 use crate::context::Ctx;
-use crate::outbox::{Outbox, empty};
+use crate::outbox::Outbox;
 use crate::probe::{Point, Probe};
 use crate::stop::Stop;
 use crate::{failure, panics, report};
 
+mod batch;
 mod probed;
 
+use batch::Stride;
 use probed::Steps;
 
 /// Bytes that may wait for a write; with more, even refusals are written before the next frame is looked at.
@@ -33,7 +35,7 @@ const NAMES_LISTED_MAX: usize = 16;
 pub(crate) struct Entry<'h, S> {
     /// The request's name.
     pub(crate) name: &'static str,
-    /// Reads the input, runs the handler, and leaves the encoded result in the last argument, which comes empty.
+    /// Reads the input, runs the handler, and appends the encoded result to the last argument; nothing of it if it fails.
     pub(crate) run: Run<'h, S>,
 }
 
@@ -71,8 +73,9 @@ pub(crate) struct Desk<'e, 'h, S, P> {
     frames: u64,
     /// Tasks whose handler has begun.
     tasks: u64,
-    /// The result of the task in hand, encoded.
+    /// The results of the batch in hand, encoded.
     scratch: Vec<u8>,
+    stride: Stride,
     /// The clock as it was last read: the end of one handler is the start of the next.
     now: Instant,
     probe: Arc<P>,
@@ -100,6 +103,7 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             frames: 0,
             tasks: 0,
             scratch: Vec::new(),
+            stride: Stride::default(),
             now: Instant::now(),
             probe,
             steps: Steps::default(),
@@ -169,6 +173,7 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
         // Matched where it lies: to move an event costs more than to handle it.
         match &self.session.handle_frame(id, body, &mut self.out.bytes) {
             Ok(ChildEvent::Task { id, request, data, meta }) => self.run(*id, request, data, meta)?,
+            Ok(ChildEvent::Batch { id, request, items }) => return self.run_batch(*id, request, items),
             Ok(ChildEvent::OneWay { request, data }) => self.run(0, request, data, &Meta::default())?,
             Ok(ChildEvent::Ping { data }) => {
                 if !self.out.line.has_notes() || self.out.line.take_ping(self.frames) {
@@ -199,21 +204,22 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
         self.tasks = self.tasks.wrapping_add(1);
         self.prepare(id)?;
         let Some(entry) = self.entries.get_mut(index) else { return Ok(()) };
-        empty(&mut self.scratch);
         self.context.begin(entry.name, id, meta, self.now, self.tasks);
-        let (state, context, scratch) = (&mut self.state, &mut self.context, &mut self.scratch);
-        let outcome = panics::catch(|| (entry.run)(state, data, context, scratch)).unwrap_or_else(Err);
+        let (state, context) = (&mut self.state, &mut self.context);
+        let mut handle =
+            |out: &mut Vec<u8>| panics::catch(|| (entry.run)(state, data, context, out)).unwrap_or_else(Err);
+        // The result is encoded where it is written from: behind the head of its frame.
+        let outcome = match id {
+            0 => handle(&mut Vec::new()),
+            _ => self.session.try_finished(id, &mut self.out.bytes, handle)?,
+        };
         self.context.end();
         let end = Instant::now();
         self.out.coalesce.handler_ran(self.now, end);
         self.now = end;
         self.reach(Point::AfterHandler);
         match outcome {
-            Ok(()) if id == 0 => {}
-            Ok(()) => {
-                let result = &self.scratch;
-                self.session.finished(id, &mut self.out.bytes, |out| out.extend_from_slice(result))?;
-            }
+            Ok(()) => {}
             // Nobody will be told, but it should not vanish either.
             Err(failure) if id == 0 => {
                 report::line(format_args!("one-way request {request:?} failed: {}", failure.message));

@@ -28,7 +28,7 @@ use crate::{panics, report};
 /// sends fewer when tasks are slow.
 const WINDOW_DEFAULT: u32 = 1024;
 
-/// What this SDK can do besides the core of the protocol.
+/// What this SDK can do besides the core of the protocol, and besides `batch`, which not every worker wants.
 const CAPABILITIES: Capabilities = Capabilities::NONE
     .with(Capability::Cancel)
     .with(Capability::Meta)
@@ -136,7 +136,7 @@ impl<'h, S> Worker<'h, S> {
         self.entry(name, move |state, input, context, result| {
             data::check_input(input)
                 .map_err(|error| failure::not_begun(code::BAD_DATA, error.to_string()))?;
-            *result = handler(state, input, context).map_err(to_wire)?.into_bytes();
+            result.extend_from_slice(handler(state, input, context).map_err(to_wire)?.as_bytes());
             Ok(())
         })
     }
@@ -187,7 +187,11 @@ impl<'h, S> Worker<'h, S> {
                 monitor.disarm();
             }
         };
-        let (hello, mut entries, init) = self.into_parts();
+        let (mut hello, mut entries, init) = self.into_parts();
+        if probe.is_active() {
+            // Its points are those of tasks that come one by one.
+            hello.capabilities = CAPABILITIES;
+        }
         let start = |about: &mut Init| {
             let state = init(about)?;
             // After `init`, so that it stands in front of a hook that `init` sets.
@@ -240,7 +244,11 @@ impl<'h, S> Worker<'h, S> {
         let listed = names().map(|name| name.len().saturating_add(3)).sum::<usize>() <= METHODS_BYTES_MAX;
         ChildHello {
             window: self.window,
-            capabilities: CAPABILITIES,
+            // Nothing is to wait behind a task in a worker that takes one at a time.
+            capabilities: match self.window {
+                1 => CAPABILITIES,
+                _ => CAPABILITIES.with(Capability::Batch),
+            },
             serial: true,
             sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             methods: if listed { names().map(str::to_owned).collect() } else { Vec::new() },

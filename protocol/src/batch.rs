@@ -121,17 +121,9 @@ impl ResultList {
         self.count
     }
 
-    /// Appends a good result, whose value `write` appends.
-    #[inline]
-    pub fn good(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        out.extend_from_slice(&GOOD);
-        write(out);
-        self.count = self.count.saturating_add(1);
-    }
-
     /// Appends a good result whose value `write` appends, unless that fails: then nothing is appended.
     #[inline]
-    pub fn try_good<E>(
+    pub fn good<E>(
         &mut self,
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,

@@ -18,6 +18,7 @@ use crate::probe::NoProbe;
 use crate::stream::Wake;
 use crate::{Ctx, Data, Failure, Init, Level, Worker};
 
+mod batch; // many inputs in one frame
 mod talk; // what a handler says and is told while it runs, STARTED, CANCEL, PING, crash points
 
 /// Gives its bytes in the chunks it is told, then the end.
@@ -213,7 +214,7 @@ fn hello_says_what_the_worker_is() {
     let (answers, _) = run(worker().window(7), Script::whole(Vec::new()));
     let hello = ChildHello::decode(&answers[0].data).unwrap();
     let capabilities: Vec<&str> = hello.capabilities.iter().map(Capability::name).collect();
-    assert_eq!(capabilities, ["cancel", "meta", "ping", "started"]);
+    assert_eq!(capabilities, ["batch", "cancel", "meta", "ping", "started"]);
     assert_eq!((hello.version, hello.window, hello.serial, hello.ready), (1, 7, true, false));
     assert_eq!(hello.methods, ["square", "fail", "panic", "add", "about", "DO"]);
     assert!(hello.sdk.starts_with("rust/"));

@@ -262,16 +262,43 @@ impl ChildSession {
         self.close(id)?;
         let start = out.len();
         let len = self.voice.frame(out, id, Verb::Finished, write);
-        if len > u64::from(self.peer_max_frame()) {
-            out.truncate(start);
-            let message =
-                format!("the answer's frame has {len} bytes, the parent takes {}", self.peer_max_frame());
-            self.failed = self.failed.saturating_add(1);
-            self.voice.frame(out, id, Verb::Failed, |out| Failure::new(code::TOO_LARGE, message).encode(out));
-            return Ok(());
-        }
-        self.done = self.done.saturating_add(1);
+        self.end_answer(id, start, len, out);
         Ok(())
+    }
+
+    /// FINISHED was appended at `start`, with that `len`: it stays if the parent takes it.
+    #[inline]
+    fn end_answer(&mut self, id: u32, start: usize, len: u64, out: &mut Vec<u8>) {
+        let max = self.peer_max_frame();
+        if len <= u64::from(max) {
+            self.done = self.done.saturating_add(1);
+            return;
+        }
+        out.truncate(start);
+        self.failed = self.failed.saturating_add(1);
+        let message = format!("the answer's frame has {len} bytes, the parent takes {max}");
+        self.voice.frame(out, id, Verb::Failed, |out| Failure::new(code::TOO_LARGE, message).encode(out));
+    }
+
+    /// As [`finished`](Self::finished), unless `write` fails: then nothing is appended, the task stays open, and the error comes
+    /// back to be told by [`failed`](Self::failed).
+    pub fn try_finished<E>(
+        &mut self,
+        id: u32,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Result<(), E>, ApiMisuse> {
+        self.must_be_open(id)?;
+        let start = out.len();
+        let mut outcome = Ok(());
+        let len = self.voice.frame(out, id, Verb::Finished, |out| outcome = write(out));
+        if outcome.is_err() {
+            out.truncate(start);
+            return Ok(outcome);
+        }
+        self.close(id)?;
+        self.end_answer(id, start, len, out);
+        Ok(Ok(()))
     }
 
     /// Appends FAILED. One above the parent's limit is sent with its code and the beginning of its message only.

@@ -1,0 +1,178 @@
+//! Many inputs in one frame: the handler runs once for each, and the results are answered together. What takes longer than was
+//! to be expected of a batch is answered in parts, so that one long input does not hold up the results before it.
+
+use std::time::{Duration, Instant};
+
+use stokehold_protocol::limits::FRAME_HEADER_BYTES;
+use stokehold_protocol::{Failure as WireFailure, Meta, ResultList, Values, code};
+
+use super::{After, Desk};
+use crate::outbox::empty;
+use crate::probe::{Point, Probe};
+use crate::stop::Stop;
+use crate::{failure, panics};
+
+/// Results that waited for so long are given. Batches are made to be done sooner; then they are one answer.
+const AGE_MAX: Duration = Duration::from_millis(2);
+
+/// Bytes of results that are given without waiting for more: a whole default pipe.
+const PART_BYTES: usize = 64 * 1024;
+
+/// Between two looks at the clock. Much less than what results may wait, much more than a look costs.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
+
+/// Inputs between two looks at the clock, at most.
+const STRIDE_MAX: u32 = 64;
+
+/// Bytes around a value in a frame of its own: header, head of the message, list and result.
+const AROUND_BYTES: usize = FRAME_HEADER_BYTES + 64;
+
+/// How many inputs are done between two looks at the clock, by how long the last ones took.
+#[derive(Debug)]
+pub(super) struct Stride {
+    inputs: u32,
+    done: u32,
+}
+
+impl Default for Stride {
+    fn default() -> Self {
+        Self { inputs: 1, done: 0 }
+    }
+}
+
+impl Stride {
+    /// Another input is done. Whether to look at the clock.
+    #[inline]
+    fn step(&mut self) -> bool {
+        self.done += 1;
+        self.done >= self.inputs
+    }
+
+    /// The clock was looked at; the inputs since the last look took that long.
+    fn looked(&mut self, took: Duration) {
+        let done = std::mem::take(&mut self.done).max(1);
+        let each = took.as_nanos() / u128::from(done);
+        let wanted = u32::try_from(LOOK_EVERY.as_nanos() / each.max(1)).unwrap_or(u32::MAX);
+        // Longer by doubling: one quick input says little of the next.
+        self.inputs = wanted.clamp(1, (self.inputs * 2).min(STRIDE_MAX));
+    }
+}
+
+impl<S, P: Probe> Desk<'_, '_, S, P> {
+    /// Runs every input of a batch, and answers it.
+    pub(super) fn run_batch(&mut self, id: u32, request: &str, items: &Values<'_>) -> Result<After, Stop> {
+        let Some(index) = self.entries.iter().position(|entry| entry.name == request) else {
+            self.refuse_unknown(id, request)?;
+            return Ok(After::GoOn);
+        };
+        if self.out.line.has_notes() && self.out.line.cancels(self.frames, id) {
+            self.refuse_cancelled(id)?;
+            return Ok(After::GoOn);
+        }
+        // Nothing is held back across a batch: what it is to blame for is then exact.
+        self.write_out()?;
+        if self.tells_starts {
+            self.tell_start(id)?;
+        }
+        self.now = Instant::now();
+        let mut items = *items;
+        let mut results = std::mem::take(&mut self.scratch);
+        let mut list = ResultList::begin(items.left(), &mut results);
+        let mut since = self.now;
+        let broken = loop {
+            let item = match items.next_value() {
+                Ok(Some(item)) => item,
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            };
+            if self.out.line.must_drop() {
+                return Ok(After::Drop);
+            }
+            self.run_input(index, id, item, &mut list, &mut results);
+            if self.stride.step() || results.len() > PART_BYTES {
+                let now = Instant::now();
+                self.stride.looked(now.saturating_duration_since(self.now));
+                self.now = now;
+                let is_due = now.saturating_duration_since(since) > AGE_MAX || results.len() > PART_BYTES;
+                if is_due && items.left() > 0 {
+                    list.finish(&mut results);
+                    self.session.item(id, &results, &mut self.out.bytes)?;
+                    self.out.flush()?;
+                    results.clear();
+                    list = ResultList::begin(items.left(), &mut results);
+                    since = now;
+                }
+            }
+        };
+        list.finish(&mut results);
+        if let Some(error) = broken {
+            // What was done is told all the same.
+            self.session.item(id, &results, &mut self.out.bytes)?;
+            let refusal = failure::not_begun(code::BAD_DATA, format!("the batch breaks off: {error}"));
+            self.session.failed(id, &refusal, &mut self.out.bytes)?;
+        } else {
+            self.session.finished(id, &mut self.out.bytes, |out| out.extend_from_slice(&results))?;
+        }
+        empty(&mut results);
+        self.scratch = results;
+        self.out.flush()?;
+        Ok(After::GoOn)
+    }
+
+    /// Runs one input, and adds its result.
+    #[inline]
+    fn run_input(
+        &mut self,
+        index: usize,
+        id: u32,
+        item: &[u8],
+        list: &mut ResultList,
+        results: &mut Vec<u8>,
+    ) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        if self.out.line.has_notes() && self.out.line.cancels(self.frames, id) {
+            return list.bad(results, &failure::not_begun(code::CANCELLED, "cancelled before it began"));
+        }
+        self.tasks = self.tasks.wrapping_add(1);
+        self.context.begin(entry.name, id, &Meta::default(), self.now, self.tasks);
+        self.context.mute_items();
+        let (state, context) = (&mut self.state, &mut self.context);
+        let max = self.session.peer_max_frame();
+        let outcome = list.good(results, |out| {
+            let before = out.len();
+            panics::catch(|| (entry.run)(state, item, context, out)).unwrap_or_else(Err)?;
+            let len = out.len().saturating_sub(before).saturating_add(AROUND_BYTES);
+            if u32::try_from(len).is_ok_and(|len| len <= max) {
+                return Ok(());
+            }
+            let message = format!("the answer's frame has {len} bytes, the parent takes {max}");
+            Err(Box::new(WireFailure::new(code::TOO_LARGE, message)))
+        });
+        self.context.end();
+        self.reach(Point::AfterHandler);
+        if let Err(failed) = outcome {
+            list.bad(results, &failed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_looked_at_often_when_inputs_take_long_and_seldom_when_they_do_not() {
+        let mut stride = Stride::default();
+        assert!(stride.step(), "nothing is known at first");
+        for inputs in [2, 4, 8, 16, 32, STRIDE_MAX, STRIDE_MAX] {
+            stride.looked(Duration::from_nanos(100));
+            assert_eq!(stride.inputs, inputs);
+        }
+        assert_eq!((0..STRIDE_MAX).filter(|_| stride.step()).count(), 1);
+        stride.looked(LOOK_EVERY * STRIDE_MAX);
+        assert_eq!(stride.inputs, 1);
+        assert!(stride.step());
+        (0..6).for_each(|_| stride.looked(LOOK_EVERY / 10));
+        assert_eq!(stride.inputs, 10);
+    }
+}
