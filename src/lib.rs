@@ -119,12 +119,13 @@ mod error;
 mod map;
 mod pool;
 mod report;
+mod results;
 mod stream;
 mod sys;
 mod task;
 
 pub use builder::PoolBuilder;
-pub use channel::{AnsweredBy, Completed, JobSender, Order, Results};
+pub use channel::{JobSender, Order};
 pub use command::WorkerCommand;
 pub use core::{
     Attempt, AttemptEnd, Cause, CpuTime, DeadLetter, Death, Event, Limit, Policy, Recycle, Retirement,
@@ -136,6 +137,7 @@ pub use error::{StartError, SubmitError, TrySubmitError};
 pub use map::Imap;
 pub use pool::{Permit, Pool, With};
 pub use report::{Report, Rung, WorkerReport};
+pub use results::{AnsweredBy, Completed, Results};
 /// The wire protocol: what errors and requests are made of.
 pub use stokehold_protocol as protocol;
 pub use stokehold_protocol::{BadData, Data, Request};

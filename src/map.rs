@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stokehold_protocol::Request;
 
-use crate::channel::{Completed, JobSender, Results};
+use crate::channel::{JobSender, encode};
 use crate::driver::Refusal;
 use crate::pool::With;
+use crate::results::{Completed, Results};
 use crate::{Order, Pool, SubmitError, TaskError, TaskErrorKind};
 
 impl Pool {
@@ -97,14 +98,18 @@ impl With<'_> {
     }
 }
 
+/// The memory for encoding a job that is kept for the next one, at most.
+const INPUT_BYTES_KEPT: usize = 64 * 1024;
+
 /// An iterator over the results of an iterator of jobs; see [`Pool::imap`].
 #[derive(Debug)]
 pub struct Imap<I: Iterator, J: ?Sized, R> {
     jobs: I,
     sender: Option<JobSender<J>>,
     results: Results<R>,
-    /// A job that found no room.
-    held: Option<Vec<u8>>,
+    /// The job in hand, encoded, and whether it found no room.
+    input: Vec<u8>,
+    is_held: bool,
     /// Whether every job has a result, also those that the pool does not take any more.
     complete: bool,
     /// Why the pool takes no more.
@@ -118,7 +123,15 @@ where
     J: Serialize + ?Sized,
 {
     pub(crate) fn new(jobs: I, (sender, results): (JobSender<J>, Results<R>)) -> Self {
-        Self { jobs, sender: Some(sender), results, held: None, complete: false, refusal: None }
+        Self {
+            jobs,
+            sender: Some(sender),
+            results,
+            input: Vec::new(),
+            is_held: false,
+            complete: false,
+            refusal: None,
+        }
     }
 
     /// The same with a result for every job. The iterator of jobs must have an end.
@@ -139,7 +152,7 @@ where
                 return self.results.recv();
             }
             // Full: either a result comes, or the queue gets room because somebody else's task is done.
-            self.results.wait_to_go_on(self.held.as_ref().map_or(0, Vec::len));
+            self.results.wait_to_go_on(if self.is_held { self.input.len() } else { 0 });
         }
     }
 
@@ -153,7 +166,7 @@ where
             }
             return true;
         }
-        if self.held.is_none() {
+        if !self.is_held {
             if !sender.has_room() {
                 return false;
             }
@@ -161,20 +174,21 @@ where
                 self.sender = None;
                 return true;
             };
-            match sender.body(job.borrow()) {
-                Ok(body) => self.held = Some(body),
-                Err(error) => {
-                    sender.refuse(TaskError::new(TaskErrorKind::Encode, 0, error.to_string()));
-                    return true;
-                }
+            self.input.clear();
+            self.input.shrink_to(INPUT_BYTES_KEPT);
+            if let Err(error) = encode(job.borrow(), &mut self.input) {
+                sender.refuse(TaskError::new(TaskErrorKind::Encode, 0, error.to_string()));
+                return true;
             }
         }
-        let Some(body) = &mut self.held else { return false };
-        match sender.offer(body) {
-            Ok(()) => self.held = None,
-            Err(Refusal::Full) => return false,
+        self.is_held = false;
+        match sender.offer(&self.input) {
+            Ok(()) => {}
+            Err(Refusal::Full) => {
+                self.is_held = true;
+                return false;
+            }
             Err(refusal) => {
-                self.held = None;
                 let refusal = refused(refusal);
                 sender.refuse(refusal.clone());
                 match self.complete {

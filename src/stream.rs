@@ -16,7 +16,7 @@ use stokehold_protocol::{Request, data};
 use crate::core::Outcome;
 use crate::driver::{Arrived, Cell, ComesAbout, Handle, Items, Mail, Shared};
 use crate::pool::With;
-use crate::task::{Canceller, Decode, TaskStatus, discard, status, taken};
+use crate::task::{Canceller, Decode, TaskStatus, decoded, discard, status, taken};
 use crate::{Pool, SubmitError, TaskError, TaskErrorKind, TrySubmitError, deadline};
 
 impl Pool {
@@ -251,7 +251,7 @@ impl<I, R> ResultStream<I, R> {
         self.ended = true;
         let outcome: Outcome = self.items.cell.take()?;
         discard(&self.shared, &outcome);
-        Some(outcome.and_then(self.decode).map_err(|error| *error))
+        Some(decoded(outcome, self.decode))
     }
 
     /// Whether an element is there; if not, `waker` is woken when it is.

@@ -1,5 +1,6 @@
 //! The handle of one task.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -8,9 +9,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
-use stokehold_protocol::{Data, data};
+use stokehold_protocol::{BadData, Data, data};
 
-use crate::core::{Answered, Outcome};
+use crate::core::{Answered, Origin, Outcome};
 use crate::driver::{Admission, Cell, ComesAbout, Handle, Items, Mail, Place, Refusal, Shared, Ticket};
 use crate::{Policy, Pool, ResultStream, SubmitError, TaskError, TaskErrorKind, TrySubmitError, deadline};
 
@@ -34,7 +35,7 @@ pub struct Task<R> {
 }
 
 /// How an answer becomes what was asked for.
-pub(crate) type Decode<R> = fn(Answered) -> Result<R, Box<TaskError>>;
+pub(crate) type Decode<R> = fn(Cow<'_, [u8]>) -> Result<R, BadData>;
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -140,7 +141,7 @@ impl<R> Task<R> {
         let outcome = self.cell.take()?;
         self.finished = true;
         discard(&self.shared, &outcome);
-        Some(outcome.and_then(self.decode).map_err(|error| *error))
+        Some(decoded(outcome, self.decode))
     }
 }
 
@@ -347,18 +348,28 @@ impl<R> fmt::Debug for Unsent<R> {
 }
 
 /// An answer decoded as `R`.
-pub(crate) fn decode_as<R: DeserializeOwned>(answered: Answered) -> Result<R, Box<TaskError>> {
-    data::decode(&answered.data).map_err(|error| {
-        let mut task_error = TaskError::new(TaskErrorKind::Decode, answered.task, error.to_string());
-        task_error.attempt = answered.attempt;
-        task_error.worker = Some(answered.worker);
-        task_error.pid = Some(answered.pid);
-        Box::new(task_error)
-    })
+pub(crate) fn decode_as<R: DeserializeOwned>(answer: Cow<'_, [u8]>) -> Result<R, BadData> {
+    data::decode(&answer)
 }
 
 /// An answer left encoded.
 #[expect(clippy::unnecessary_wraps, reason = "the signature is that of every decoder")]
-pub(crate) fn leave_encoded(answered: Answered) -> Result<Data, Box<TaskError>> {
-    Ok(Data::from_peer(answered.data))
+pub(crate) fn leave_encoded(answer: Cow<'_, [u8]>) -> Result<Data, BadData> {
+    Ok(Data::from_peer(answer.into_owned()))
+}
+
+/// What an outcome is for whoever asked.
+pub(crate) fn decoded<R>(outcome: Outcome, decode: Decode<R>) -> Result<R, TaskError> {
+    let Answered { data, origin } = outcome.map_err(|error| *error)?;
+    decode(Cow::Owned(data)).map_err(|error| undecodable(&error, origin))
+}
+
+/// An answer that is no `R`.
+#[cold]
+pub(crate) fn undecodable(error: &BadData, origin: Origin) -> TaskError {
+    let mut task_error = TaskError::new(TaskErrorKind::Decode, origin.task, error.to_string());
+    task_error.attempt = origin.attempt;
+    task_error.worker = Some(origin.worker);
+    task_error.pid = Some(origin.pid);
+    task_error
 }

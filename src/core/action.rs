@@ -4,11 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Death, Outcome, Policy, TaskError};
+use super::source::Source;
+use super::{Death, Origin, Policy, TaskError, TaskKey};
 
-/// What the caller keeps for a task. The core gives it back with the outcome and never looks into it. No method may block or
-/// run a user's code.
-pub(crate) trait Ticket {
+/// What the caller keeps for a task, or for several of one source that follow each other. The core gives it back with the
+/// outcome and never looks into it. No method may block or run a user's code.
+pub(crate) trait Ticket: Sized {
+    /// The task is in the table under that key. Not told of tasks of a source.
+    fn accepted(&self, key: TaskKey);
+    /// The source that it is of, if it is of one.
+    fn source(&self) -> Option<&Source>;
+    /// Takes the first `count` of several tasks out of it, into a ticket of their own.
+    fn split_front(&mut self, count: u32) -> Self;
     /// The task is handed to a worker now.
     fn delivered(&self, worker: usize, pid: u32, attempt: u32);
     /// Whether somebody may still ask for the outcome. A task that nobody wants is not handed out.
@@ -17,6 +24,31 @@ pub(crate) trait Ticket {
     fn item(&self, attempt: u32, data: &[u8]) -> ItemFate;
     /// The task is tried again although results were handed out.
     fn restarted(&self, attempt: u32);
+}
+
+/// Where answers go, as they are read. No method may block or run a user's code.
+pub(crate) trait Answers<T> {
+    /// The tasks of `ticket` are answered. `body` is what they were sent in: memory that may be used for the answer; what comes
+    /// back is used again.
+    fn answered(&mut self, ticket: T, answer: Answer<'_>, body: Vec<u8>) -> Vec<u8>;
+}
+
+/// An answer as it lies in the buffer that it was read into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer<'a> {
+    /// What was answered.
+    pub(crate) value: Value<'a>,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+/// See [`Answer::value`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Value<'a> {
+    /// So many values, in the form that [`GoodResults`](stokehold_protocol::GoodResults) reads.
+    Many(u32, &'a [u8]),
+    /// One value, unchecked.
+    One(&'a [u8]),
 }
 
 /// What became of one of a task's results.
@@ -31,7 +63,7 @@ pub(crate) enum ItemFate {
 }
 
 /// A decision for the driver to carry out. Every one of them is answered by a `handle_*` sooner or later, except
-/// [`Bury`](Self::Bury), [`Complete`](Self::Complete) and [`Notice`](Self::Notice).
+/// [`Bury`](Self::Bury), [`Fail`](Self::Fail) and [`Notice`](Self::Notice).
 #[derive(Debug)]
 pub(crate) enum Action<T> {
     /// Put a task that could not be done where the user finds it. Its outcome is another action.
@@ -41,14 +73,12 @@ pub(crate) enum Action<T> {
         /// Which worker.
         slot: usize,
     },
-    /// Hand the end of a task to whoever waits for it.
-    Complete {
+    /// Tell whoever waits for a task that it has no answer.
+    Fail {
         /// Whose it is.
         ticket: T,
         /// How it ended.
-        outcome: Outcome,
-        /// How many bytes of the queue it took.
-        bytes: usize,
+        error: Box<TaskError>,
     },
     /// SIGKILL to the worker's group.
     Kill {

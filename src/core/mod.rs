@@ -14,25 +14,27 @@ mod policy;
 mod recycle;
 mod restart;
 mod slot;
+mod source;
 mod store;
 mod supervisor;
 mod timers;
 mod window;
 
-pub(crate) use action::{Action, ItemFate, Ticket};
+pub(crate) use action::{Action, Answer, Answers, ItemFate, Ticket, Value};
 pub use action::{DeadLetter, Event, Retirement};
 pub(crate) use death::Remains;
 pub use death::{Cause, CpuTime, Death, Limit, WorkerState};
 #[cfg(test)]
 pub(crate) use flaw::Flaw;
 pub(crate) use outbox::Outbox;
-pub(crate) use outcome::{Answered, Outcome};
+pub(crate) use outcome::{Answered, Origin, Outcome};
 pub use outcome::{Attempt, AttemptEnd, TaskError, TaskErrorKind};
 pub use policy::{Policy, RetryFailures};
 pub use recycle::Recycle;
 pub use slot::Rung;
-pub(crate) use store::{NewTask, TaskKey};
-pub(crate) use supervisor::{Supervisor, SupervisorConfig};
+pub(crate) use source::Source;
+pub(crate) use store::{NewTask, Run, RunBuffers, TaskKey};
+pub(crate) use supervisor::{Released, Supervisor, SupervisorConfig};
 
 // Beside the core and not in it, as what it tests; below it in the tree of modules, because it looks inside.
 #[cfg(test)]

@@ -16,11 +16,18 @@ pub(crate) type Outcome = Result<Answered, Box<TaskError>>;
 pub(crate) struct Answered {
     /// The answer's data, unchecked.
     pub(crate) data: Vec<u8>,
-    /// The worker's slot.
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The worker's number.
     pub(crate) worker: usize,
     /// Its process id.
     pub(crate) pid: u32,
-    /// The task's number.
+    /// The task's number; for several answers that of the first.
     pub(crate) task: u64,
     /// Which attempt was answered, from 1.
     pub(crate) attempt: u32,

@@ -185,6 +185,11 @@ impl Policy {
         self.timeout != Millis::NONE || self.soft_timeout != Millis::NONE
     }
 
+    /// Whether tasks need nothing that is of each by itself, so that several may go in one frame.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.at_most_once && !self.tells_key && !self.times_attempts() && self.total_timeout == Millis::NONE
+    }
+
     /// The longest pause before the retry that follows the `times`-th used-up attempt.
     pub(crate) fn longest_pause(&self, times: u32) -> Duration {
         let first = self.backoff.get().unwrap_or_default();

@@ -9,12 +9,15 @@
 
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{ParentHello, ParentSession};
+use stokehold_protocol::{Capability, ParentHello, ParentSession};
 
 use super::recycle::Rotation;
 use super::restart::RestartHistory;
 use super::window::Window;
 use super::{Cause, Outbox, Retirement, TaskKey, WorkerState};
+
+/// Tasks that a worker holds at the most when several go in one frame: some frames of the largest batches.
+const BATCHED_TASKS_MAX: u32 = 8_192;
 
 /// A worker's place.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub(crate) struct Slot {
     pub(super) grace_left: Option<Duration>,
     /// Tasks that ended while it has them.
     pub(super) ghosts: Vec<Ghost>,
+    /// How many tasks it has, each of a batch counted, ghosts included.
+    pub(super) open_tasks: u32,
     /// Bytes of its tasks, ghosts included.
     pub(super) open_bytes: u64,
     /// How many tasks it may hold.
@@ -69,8 +74,10 @@ pub(crate) struct Slot {
     pub(super) chatter: (u32, Instant),
     /// Tasks finished in this life.
     pub(super) finished: u64,
-    /// Answers read since the last look at the clock.
+    /// Tasks whose answers were read since the last look at the clock.
     pub(super) fresh_answers: u32,
+    /// The latest answers, for learning how long tasks take.
+    pub(super) pace: Pace,
     /// READY was there in this life.
     pub(super) was_ready: bool,
     /// The hardest means used to end it.
@@ -112,6 +119,26 @@ pub(super) struct Ghost {
     pub(super) started: bool,
     /// What the worker is ended for if it does it and does not stop.
     pub(super) cause: Cause,
+}
+
+/// Answers that were read together, and since when the worker can have worked on them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    read_at: Option<Instant>,
+    since: Option<Instant>,
+    tasks: u32,
+}
+
+impl Pace {
+    /// `tasks` that were sent at `sent` were answered, as is seen `now`. Gives how many answers that makes together, and how long
+    /// the worker took for them: since it was sent them, or gave the answers before.
+    pub(super) fn answered(&mut self, tasks: u32, sent: Instant, now: Instant) -> (u32, Duration) {
+        if self.read_at != Some(now) {
+            *self = Self { read_at: Some(now), since: self.read_at.max(Some(sent)), tasks: 0 };
+        }
+        self.tasks = self.tasks.saturating_add(tasks);
+        (self.tasks, self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)))
+    }
 }
 
 /// Where a worker is in its life.
@@ -197,6 +224,7 @@ impl Slot {
             paused_for: None,
             grace_left: None,
             ghosts: Vec::new(),
+            open_tasks: 0,
             open_bytes: 0,
             window: Window::new(window),
             heard: now,
@@ -205,6 +233,7 @@ impl Slot {
             chatter: (0, now),
             finished: 0,
             fresh_answers: 0,
+            pace: Pace::default(),
             was_ready: false,
             rung: Rung::Asked,
             born: now,
@@ -292,10 +321,26 @@ impl Slot {
 
     /// How many tasks it may be given now.
     pub(super) fn credit(&self) -> u32 {
-        if !self.takes_tasks() || self.outbox.is_full() {
+        if !self.takes_tasks() || !self.takes_frames() {
             return 0;
         }
-        self.window.size(self.session.window()).saturating_sub(self.session.open_count())
+        self.window.size(self.tasks_max()).saturating_sub(self.open_tasks)
+    }
+
+    /// Whether another frame may be sent to it now.
+    pub(super) fn takes_frames(&self) -> bool {
+        !self.outbox.is_full() && self.session.open_count() < self.session.window()
+    }
+
+    /// How many tasks it may hold at the most. Its own window counts frames.
+    pub(super) fn tasks_max(&self) -> u32 {
+        let frames = self.session.window();
+        if self.takes_batches() { frames.max(BATCHED_TASKS_MAX) } else { frames }
+    }
+
+    /// Whether several tasks may go to it in one frame.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.session.child().capabilities.has(Capability::Batch)
     }
 
     /// Whether a task of so many bytes is within what it takes besides the others; one always is.

@@ -10,10 +10,12 @@ use stokehold_protocol::{Capabilities, Capability, ParentHello, VERSION};
 use super::action::{Action, Event, Ticket};
 use super::restart::Life as PastLife;
 use super::slot::{Due, Life, Rung, Slot};
-use super::store::{MemoryStore, NewTask, Store, TaskKey};
+use super::source::Source;
+use super::store::{MemoryStore, NewTask, Run, RunBuffers, Store};
 use super::timers::Timers;
 use super::{Cause, Death, Limit, Outbox, Remains, WorkerState};
 
+mod batches;
 mod config;
 mod ending;
 mod hand_out;
@@ -44,6 +46,8 @@ pub(crate) struct Supervisor<T> {
     pub(super) store: MemoryStore<T>,
     pub(super) timers: Timers,
     actions: Vec<Action<T>>,
+    /// What was answered since the last look.
+    released: Released,
     phase: Phase,
     /// Slots whose outbox got bytes since the last look.
     dirty: Vec<usize>,
@@ -69,6 +73,15 @@ struct Record {
     finished: u64,
 }
 
+/// Room in the queue that became free.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Released {
+    /// Tasks that ended.
+    pub(crate) tasks: usize,
+    /// Bytes of them.
+    pub(crate) bytes: usize,
+}
+
 /// Where the pool is in its life.
 #[derive(Clone, Debug)]
 enum Phase {
@@ -89,6 +102,7 @@ impl<T: Ticket> Supervisor<T> {
             store: MemoryStore::new(),
             timers: Timers::default(),
             actions: Vec::new(),
+            released: Released::default(),
             phase: Phase::Serving,
             dirty: Vec::new(),
             turn: 0,
@@ -110,29 +124,39 @@ impl<T: Ticket> Supervisor<T> {
     // Commands of the user.
 
     /// Accepts a task.
-    pub(crate) fn submit(&mut self, task: NewTask<T>, now: Instant) -> Option<TaskKey> {
-        match &self.phase {
-            Phase::Serving => {
-                let limit = task.policy.total_limit();
-                let key = self.store.push(task);
-                if let Some(limit) = limit
-                    && let Some(task) = self.store.get_mut(key)
-                {
-                    let clocks = &mut task.extra().clocks;
-                    self.timers.set(key, clocks, Limit::Total, Some(later(now, limit)));
-                }
-                Some(key)
-            }
-            Phase::Draining(_) | Phase::Stopping => {
-                self.complete(task.ticket, task.body.len(), Err(Box::new(closed(task.number))));
-                None
-            }
-            Phase::Broken(death) => {
-                let error = broken(task.number, death);
-                self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
-                None
-            }
+    pub(crate) fn submit(&mut self, task: NewTask<T>, now: Instant) {
+        if !matches!(self.phase, Phase::Serving) {
+            return self.turn_away(task.ticket, task.number, task.weight);
         }
+        let limit = task.policy.total_limit();
+        let key = self.store.push(task);
+        let Some(task) = self.store.get_mut(key) else { return };
+        task.ticket.accepted(key);
+        if let Some(limit) = limit {
+            self.timers.set(key, &mut task.extra().clocks, Limit::Total, Some(later(now, limit)));
+        }
+    }
+
+    /// Accepts many tasks of one source.
+    pub(crate) fn submit_run(&mut self, mut run: Run<T>, now: Instant) {
+        let policy = run.ticket().source().map(Source::policy).unwrap_or_default();
+        if matches!(self.phase, Phase::Serving) && policy.total_limit().is_none() {
+            return self.store.push_run(run);
+        }
+        // Each is looked after by itself from now on.
+        while let Some(task) = run.take_one() {
+            self.submit(task, now);
+        }
+    }
+
+    /// A task comes too late.
+    #[cold]
+    fn turn_away(&mut self, ticket: T, number: u64, weight: usize) {
+        let error = match &self.phase {
+            Phase::Broken(death) => broken(number, death),
+            _ => closed(number),
+        };
+        self.fail_task(ticket, weight, Box::new(error));
     }
 
     // Facts.
@@ -230,7 +254,8 @@ impl<T: Ticket> Supervisor<T> {
         let (state, in_state) = place.at_the_end(now);
         let found = self.examine(slot, remains.unread);
         let Some(place) = self.slots.get_mut(slot) else { return };
-        let blamed = found.culprit().and_then(|key| self.store.get_mut(key));
+        // Of several in one frame nobody knows which it was.
+        let blamed = found.culprit().and_then(|key| self.store.get_mut(key)).filter(|task| task.left() == 1);
         let death = Arc::new(Death {
             worker: place.number,
             pid: Some(place.pid),
@@ -243,7 +268,7 @@ impl<T: Ticket> Supervisor<T> {
             in_state,
             lifetime: now.saturating_duration_since(place.born),
             answered: place.finished,
-            unanswered: u32::try_from(found.open.len()).unwrap_or(u32::MAX),
+            unanswered: found.tasks(),
             task: blamed.as_ref().map(|task| task.number),
             attempt: blamed.map(|task| task.attempts),
             rung: place.rung,
@@ -287,9 +312,8 @@ impl<T: Ticket> Supervisor<T> {
             if place.fresh_answers > 0 {
                 self.deadly_in_a_row = 0;
                 let count = std::mem::take(&mut place.fresh_answers);
-                let (open, limit) = (place.session.open_count(), place.session.window());
-                place.window.answered(count, open, limit, now);
-                if open == 0 {
+                place.window.answered(count, place.open_tasks, place.tasks_max(), now);
+                if !place.is_busy() {
                     place.since = now;
                 }
                 self.after_answers(slot, now);
@@ -309,6 +333,16 @@ impl<T: Ticket> Supervisor<T> {
     /// The decisions since the last call.
     pub(crate) fn take_actions(&mut self, into: &mut Vec<Action<T>>) {
         into.append(&mut self.actions);
+    }
+
+    /// The room in the queue that became free since the last call.
+    pub(crate) fn take_released(&mut self) -> Released {
+        std::mem::take(&mut self.released)
+    }
+
+    /// The memory of runs that were handed out, to be filled again.
+    pub(crate) fn take_run_buffers(&mut self) -> Vec<RunBuffers> {
+        self.store.take_run_buffers()
     }
 
     /// The slots whose outbox got bytes since the last call; one may be named twice.

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::connection::{Connection, Launch};
-use super::gate::Mail;
+use super::gate::{Mail, NewWork};
 use super::{Shared, Ticket};
-use crate::core::{Action, NewTask, Rung, Supervisor};
+use crate::core::{Action, Rung, Supervisor};
 use crate::sys::{Poll, Ready, Spawner};
 
 mod actions;
+mod answers;
 mod facts;
+
+use answers::Gathered;
 
 /// Bytes read from one pipe at a time: more than a pipe holds by default, so that one call empties it.
 const READ_BYTES: usize = 256 * 1024;
@@ -32,15 +35,14 @@ pub(crate) struct Engine {
     ready: Vec<Ready>,
     actions: Vec<Action<Ticket>>,
     dirty: Vec<usize>,
-    tasks: Vec<NewTask<Ticket>>,
+    work: Vec<NewWork>,
     mail: Vec<Mail>,
     spare_buffer: Vec<u8>,
     scratch: Vec<u8>,
-    done: Tally,
     /// Processes that are gone, of whose end nobody was told yet.
     gone: Vec<u32>,
-    /// Whom to wake when the lease is not held.
-    wakes: Vec<Waker>,
+    /// What is to be told when the turn is over.
+    gathered: Gathered,
     /// When the next thing is due, by the core's clock, as of the last wait.
     due: Option<Instant>,
     /// When the alarm rings, by the system's clock.
@@ -55,13 +57,6 @@ struct Place {
     /// The number of the worker that fills it.
     worker: usize,
     status: Option<ExitStatus>,
-}
-
-/// Tasks completed since the gate was told.
-#[derive(Debug, Default)]
-struct Tally {
-    tasks: usize,
-    bytes: usize,
 }
 
 /// How the last worker of one slot of an ended pool ended.
@@ -85,13 +80,12 @@ impl Engine {
             ready: Vec::new(),
             actions: Vec::new(),
             dirty: Vec::new(),
-            tasks: Vec::new(),
+            work: Vec::new(),
             mail: Vec::new(),
             spare_buffer: vec![0; READ_BYTES],
             scratch: vec![0; 16 * 1024],
-            done: Tally::default(),
             gone: Vec::new(),
-            wakes: Vec::new(),
+            gathered: Gathered::default(),
             due: None,
             alarm: None,
         })
@@ -136,31 +130,31 @@ impl Engine {
             return;
         }
         let now = self.look(&shared.clock);
-        let mut tasks = std::mem::take(&mut self.tasks);
+        let mut work = std::mem::take(&mut self.work);
         let mut mail = std::mem::take(&mut self.mail);
-        shared.gate().collect(&mut tasks, &mut mail);
-        for task in tasks.drain(..) {
-            let handle = task.ticket.handle().cloned();
-            if let (Some(key), Some(handle)) = (self.core.submit(task, now), handle) {
-                handle.cell().set_key(key);
+        shared.gate().collect(&mut work, &mut mail, self.core.take_run_buffers());
+        for work in work.drain(..) {
+            match work {
+                NewWork::Run(run) => self.core.submit_run(run, now),
+                NewWork::Task(task) => self.core.submit(task, now),
             }
         }
         for mail in mail.drain(..) {
             self.handle_mail(shared, mail, now);
         }
-        self.tasks = tasks;
+        self.work = work;
         self.mail = mail;
         self.settle(shared, now);
     }
 
     /// Whom to wake when the lease is not held.
     pub(super) fn take_wakes(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.wakes)
+        std::mem::take(&mut self.gathered.wakes)
     }
 
     /// Whether somebody is to be woken.
     pub(super) fn has_wakes(&self) -> bool {
-        !self.wakes.is_empty()
+        !self.gathered.wakes.is_empty()
     }
 
     /// How each slot's last worker ended.

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::letters::Letters;
 use super::{Handle, Items, Lane, Ticket, remember};
-use crate::core::{DeadLetter, Death, NewTask, Policy};
+use crate::core::{DeadLetter, Death, NewTask, Policy, Run, RunBuffers};
 use crate::sys;
 
 /// How much may be in a pool at a time.
@@ -75,6 +75,18 @@ pub(crate) enum Mail {
     StreamRoom(Arc<Items>),
 }
 
+/// Work that was let in.
+#[derive(Debug)]
+pub(crate) enum NewWork {
+    /// Jobs of one channel that came one after the other.
+    Run(Run<Ticket>),
+    /// A task.
+    Task(NewTask<Ticket>),
+}
+
+/// Memory of runs kept for the next ones, and once as much again at the most.
+const RUN_BUFFERS_KEPT: usize = 16;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -82,6 +94,8 @@ pub(crate) struct Gate {
     letters: Option<Letters>,
     state: Mutex<State>,
     has_mail: AtomicBool,
+    /// No task will ever be let in again.
+    closed: AtomicBool,
     parked_bytes: AtomicUsize,
     /// How large the largest of the latest results was; forgotten slowly.
     large: AtomicUsize,
@@ -89,8 +103,12 @@ pub(crate) struct Gate {
 
 #[derive(Debug, Default)]
 struct State {
-    tasks: Vec<NewTask<Ticket>>,
+    work: Vec<NewWork>,
     mail: Vec<Mail>,
+    /// Tasks in `work`.
+    gathered: usize,
+    /// Memory for the next runs.
+    run_buffers: Vec<RunBuffers>,
     unanswered: usize,
     unanswered_bytes: usize,
     next_number: u64,
@@ -113,6 +131,7 @@ impl Gate {
             letters: bounds.dead_letters.map(Letters::new),
             state: Mutex::default(),
             has_mail: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             parked_bytes: AtomicUsize::new(0),
             large: AtomicUsize::new(0),
         }
@@ -135,12 +154,45 @@ impl Gate {
             state.unanswered = state.unanswered.saturating_sub(1);
             return Err(refusal);
         }
-        state.unanswered_bytes += body.len();
+        let weight = body.len();
+        state.unanswered_bytes += weight;
         state.next_number += 1;
         let number = state.next_number;
-        state.tasks.push(NewTask { ticket: ticket(number), number, body: std::mem::take(body), policy });
-        self.has_mail.store(true, Ordering::SeqCst);
-        Ok((number, state.tasks.len()))
+        let task = NewTask { ticket: ticket(number), number, body: std::mem::take(body), weight, policy };
+        state.work.push(NewWork::Task(task));
+        Ok((number, self.note_mail(&mut state)))
+    }
+
+    /// Lets a job of a channel in, or says why not. Never blocks.
+    pub(super) fn submit_job(&self, lane: &Arc<Lane>, input: &[u8]) -> Result<usize, Refusal> {
+        let mut state = self.lock();
+        self.check(&state, input.len(), Admission::Channel)?;
+        state.unanswered += 1;
+        state.unanswered_bytes += input.len();
+        state.next_number += 1;
+        let (number, index) = (state.next_number, lane.next_index());
+        if let Some(NewWork::Run(run)) = state.work.last_mut()
+            && !run.is_full()
+            && run.ticket().extend(lane, index, number)
+        {
+            run.push(input);
+        } else {
+            let ticket = Ticket::to_lane(number, Arc::clone(lane), index);
+            let mut run = Run::new(ticket, number, state.run_buffers.pop().unwrap_or_default());
+            run.push(input);
+            state.work.push(NewWork::Run(run));
+        }
+        Ok(self.note_mail(&mut state))
+    }
+
+    /// A task came in; gives how many did since the engine last looked. Whoever looks before the lock is given back looks again
+    /// after, so that what was said before need not be said again.
+    fn note_mail(&self, state: &mut State) -> usize {
+        if !self.has_mail.load(Ordering::Relaxed) {
+            self.has_mail.store(true, Ordering::SeqCst);
+        }
+        state.gathered += 1;
+        state.gathered
     }
 
     /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
@@ -196,12 +248,16 @@ impl Gate {
         self.has_mail.store(true, Ordering::SeqCst);
     }
 
-    /// Everything that came in.
-    pub(super) fn collect(&self, tasks: &mut Vec<NewTask<Ticket>>, mail: &mut Vec<Mail>) {
+    /// Everything that came in. Memory for the next runs is left for it.
+    pub(super) fn collect(&self, work: &mut Vec<NewWork>, mail: &mut Vec<Mail>, buffers: Vec<RunBuffers>) {
         let mut state = self.lock();
         self.has_mail.store(false, Ordering::SeqCst);
-        std::mem::swap(&mut state.tasks, tasks);
+        std::mem::swap(&mut state.work, work);
         std::mem::swap(&mut state.mail, mail);
+        state.gathered = 0;
+        if state.run_buffers.len() < RUN_BUFFERS_KEPT {
+            state.run_buffers.extend(buffers);
+        }
     }
 
     /// Whether something came in.
@@ -214,12 +270,13 @@ impl Gate {
     pub(super) fn close(&self, refusal: Refusal) -> (Vec<Waker>, Vec<Weak<Lane>>) {
         let mut state = self.lock();
         state.refusal.get_or_insert(refusal);
+        self.closed.store(true, Ordering::SeqCst);
         (std::mem::take(&mut state.wakers), std::mem::take(&mut state.lanes))
     }
 
     /// Whether no task will ever be let in again.
     pub(super) fn is_closed(&self) -> bool {
-        self.lock().refusal.is_some()
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Has the ends of a channel told when the pool closes.

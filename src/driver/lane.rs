@@ -1,39 +1,215 @@
-//! The place where the outcomes of a channel through the workers wait for its receiver.
+//! A channel through the workers, as its two ends and the engine share it: what its jobs have in common, how many are on the
+//! way, and where their outcomes wait for the receiver.
+//!
+//! Outcomes come in batches, as they were read: their bytes in one buffer, which goes back and forth between the engine and the
+//! receiver. Who writes a counter has its cache line for itself, and the others look only now and then.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::remember;
-use crate::core::Outcome;
+use crate::core::{Answer, Origin, Source, TaskError, Value};
 
-/// Outcomes of many tasks on their way to one receiver, each with its place in the order of input.
-#[derive(Debug, Default)]
+/// Batches kept for the next outcomes.
+const SPARE_KEPT: usize = 4;
+
+/// Larger ones are given back.
+const SPARE_BYTES_MAX: usize = 512 * 1024;
+
+/// See the module.
+#[derive(Debug)]
 pub(crate) struct Lane {
-    unwanted: AtomicBool,
-    /// How many outcomes wait in `arrived`; lets the receiver look without a lock.
-    count: AtomicUsize,
-    /// Bytes of outcomes that arrived and were not received.
-    bytes: AtomicUsize,
-    /// How many outcomes ever arrived.
-    arrived_ever: AtomicU64,
+    source: Source,
+    /// Jobs that were sent.
+    sent: Line<AtomicU64>,
+    /// What the engine put here.
+    arrived: Line<Counts>,
+    /// What the receiver took.
+    taken: Line<Counts>,
+    /// How many batches wait; lets the receiver look without a lock.
+    waiting: Line<AtomicUsize>,
     /// How large the largest of the latest outcomes was; forgotten slowly.
     large: AtomicUsize,
+    /// Where the engine gathers outcomes for this lane.
+    place: AtomicUsize,
+    unwanted: AtomicBool,
     /// Somebody watches.
     watched: AtomicBool,
     state: Mutex<State>,
 }
 
+/// What one side writes and the other looks at, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line<T>(T);
+
+#[derive(Debug, Default)]
+struct Counts {
+    outcomes: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counts {
+    /// For the one thread at a time that writes them.
+    fn add(&self, outcomes: u64, bytes: u64) {
+        self.outcomes.store(self.outcomes.load(Ordering::Relaxed) + outcomes, Ordering::Release);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes, Ordering::Release);
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    arrived: VecDeque<(u64, Outcome)>,
+    arrived: VecDeque<Batch>,
+    spare: Vec<Batch>,
     waker: Option<Waker>,
     /// Who waits for either end to move.
     watchers: Vec<Waker>,
 }
 
+/// Outcomes that came together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    outcomes: Vec<Arrived>,
+}
+
+/// The outcome of one job, or of several that follow each other.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// The place of the (first) job in the order of input, from 0.
+    pub(crate) index: u64,
+    /// What came of it.
+    pub(crate) outcome: Outcome,
+}
+
+/// See [`Arrived::outcome`].
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// No answer; `None` when it was taken.
+    Error(Option<Box<TaskError>>),
+    /// So many values, in the form that [`GoodResults`](stokehold_protocol::GoodResults) reads, in the batch's bytes.
+    Many(u32, Range<usize>, Origin),
+    /// One value, there.
+    One(Range<usize>, Origin),
+}
+
+impl Batch {
+    /// How many outcomes it has, several jobs' counted as one.
+    pub(crate) fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// One of them.
+    pub(crate) fn get(&self, place: usize) -> Option<&Arrived> {
+        self.outcomes.get(place)
+    }
+
+    /// The error that one of them is, taken out.
+    pub(crate) fn take_error(&mut self, place: usize) -> Option<Box<TaskError>> {
+        let arrived = self.outcomes.get_mut(place)?;
+        match &mut arrived.outcome {
+            Outcome::Error(error) => error.take(),
+            _ => None,
+        }
+    }
+
+    /// Bytes of values.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// Adds answers to jobs from `index` on.
+    #[inline]
+    pub(super) fn push(&mut self, index: u64, answer: Answer<'_>) {
+        let Answer { value, origin } = answer;
+        let from = self.bytes.len();
+        let (Value::Many(_, data) | Value::One(data)) = value;
+        self.bytes.extend_from_slice(data);
+        let range = from..self.bytes.len();
+        let outcome = match value {
+            Value::Many(count, _) => Outcome::Many(count, range, origin),
+            Value::One(_) => Outcome::One(range, origin),
+        };
+        self.outcomes.push(Arrived { index, outcome });
+    }
+
+    /// Adds the end of a job without an answer.
+    pub(super) fn push_error(&mut self, index: u64, error: Box<TaskError>) {
+        self.outcomes.push(Arrived { index, outcome: Outcome::Error(Some(error)) });
+    }
+
+    /// How many outcomes these are, how many bytes, and how large the largest was.
+    fn measure(&self) -> (u64, u64, usize) {
+        let (mut outcomes, mut large) = (0, 0);
+        for arrived in &self.outcomes {
+            let (count, bytes) = match &arrived.outcome {
+                Outcome::Error(_) => (1, 0),
+                Outcome::One(range, _) => (1, range.len()),
+                Outcome::Many(count, range, _) => {
+                    (u64::from(*count), range.len().div_ceil((*count).max(1) as usize))
+                }
+            };
+            outcomes += count;
+            large = large.max(bytes);
+        }
+        (outcomes, self.bytes.len() as u64, large)
+    }
+}
+
 impl Lane {
+    pub(crate) fn new(source: Source) -> Self {
+        Self {
+            source,
+            sent: Line::default(),
+            arrived: Line::default(),
+            taken: Line::default(),
+            waiting: Line::default(),
+            large: AtomicUsize::new(0),
+            place: AtomicUsize::new(usize::MAX),
+            unwanted: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    /// What its jobs have in common.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    // For the sender.
+
+    /// How many jobs were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.0.load(Ordering::SeqCst)
+    }
+
+    /// The place of another job. One caller at a time.
+    pub(crate) fn next_index(&self) -> u64 {
+        self.sent.0.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// How many results were received.
+    pub(crate) fn received(&self) -> u64 {
+        self.taken.0.outcomes.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes of results wait to be received, for how many more jobs results are on the way, and how large each may be;
+    /// `None` for that before the first.
+    pub(crate) fn expected(&self, sent: u64) -> (u64, u64, Option<u64>) {
+        // In this order, so that what moves meanwhile is counted rather twice than not at all.
+        let taken = self.taken.0.bytes.load(Ordering::Acquire);
+        let arrived = self.arrived.0.outcomes.load(Ordering::Acquire);
+        let bytes = self.arrived.0.bytes.load(Ordering::Acquire).saturating_sub(taken);
+        let each = self.large.load(Ordering::Relaxed) as u64;
+        (bytes, sent.saturating_sub(arrived), (arrived > 0).then_some(each))
+    }
+
+    // For the receiver.
+
     /// Nobody will receive any more.
     pub(crate) fn abandon(&self) {
         self.unwanted.store(true, Ordering::Relaxed);
@@ -44,37 +220,39 @@ impl Lane {
         !self.unwanted.load(Ordering::Relaxed)
     }
 
-    /// Bytes of outcomes that arrived and were not received.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+    /// A result of so many bytes was received.
+    #[inline]
+    pub(crate) fn receive(&self, bytes: usize) {
+        self.taken.0.add(1, bytes as u64);
     }
 
-    /// How many bytes there would be if all of the `sent` outcomes were here: those on their way are taken to be as large as
-    /// the latest ones were. `None` before the first.
-    pub(crate) fn bytes_expected(&self, sent: u64) -> Option<usize> {
-        let arrived = self.arrived_ever.load(Ordering::Relaxed);
-        let on_the_way = usize::try_from(sent.saturating_sub(arrived)).unwrap_or(usize::MAX);
-        let each = self.large.load(Ordering::Relaxed);
-        (arrived > 0).then(|| self.bytes().saturating_add(on_the_way.saturating_mul(each)))
+    /// The next batch.
+    pub(crate) fn take(&self) -> Option<Batch> {
+        if self.waiting.0.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut state = self.lock();
+        let batch = state.arrived.pop_front();
+        self.waiting.0.store(state.arrived.len(), Ordering::Release);
+        batch
     }
 
-    /// So many bytes were received.
-    pub(crate) fn received(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Moves everything that has arrived behind `into`.
-    pub(crate) fn take(&self, into: &mut VecDeque<(u64, Outcome)>) {
-        if self.count.load(Ordering::Acquire) > 0 {
-            let mut state = self.lock();
-            self.count.store(0, Ordering::Release);
-            into.append(&mut state.arrived);
+    /// The memory of a batch whose outcomes were all received.
+    pub(crate) fn give_back(&self, mut batch: Batch) {
+        batch.bytes.clear();
+        batch.outcomes.clear();
+        if batch.bytes.capacity() > SPARE_BYTES_MAX {
+            return;
+        }
+        let mut state = self.lock();
+        if state.spare.len() < SPARE_KEPT {
+            state.spare.push(batch);
         }
     }
 
     /// Whether something has arrived; if not, `waker` is woken when it does.
     pub(crate) fn has_arrived(&self, waker: Option<&Waker>) -> bool {
-        if self.count.load(Ordering::Acquire) > 0 {
+        if self.waiting.0.load(Ordering::Acquire) > 0 {
             return true;
         }
         let Some(waker) = waker else { return false };
@@ -86,25 +264,37 @@ impl Lane {
         false
     }
 
-    /// An outcome is here. Gives whom to wake when no lock is held.
-    pub(super) fn deliver(&self, index: u64, outcome: Outcome) -> Option<Waker> {
-        if !self.is_wanted() {
-            return None;
-        }
-        let bytes = outcome.as_ref().map_or(0, |answered| answered.data.len());
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let large = self.large.load(Ordering::Relaxed);
-        self.large.store(bytes.max(large - large / 64), Ordering::Relaxed);
-        self.arrived_ever.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.lock();
-        state.arrived.push_back((index, outcome));
-        self.count.store(state.arrived.len(), Ordering::Release);
-        state.waker.take()
+    // For the engine.
+
+    /// Where outcomes are gathered for it, if that is not over.
+    pub(super) fn place(&self) -> usize {
+        self.place.load(Ordering::Relaxed)
     }
 
-    /// As [`deliver`](Self::deliver), from a thread that holds no lock.
-    pub(crate) fn complete(&self, index: u64, outcome: Outcome) {
-        if let Some(waker) = self.deliver(index, outcome) {
+    pub(super) fn set_place(&self, place: usize) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// Outcomes are here. Gives whom to wake when no lock is held, and an empty batch if there is one to be filled.
+    pub(super) fn deliver(&self, batch: Batch) -> (Option<Waker>, Option<Batch>) {
+        if !self.is_wanted() {
+            return (None, None);
+        }
+        let (outcomes, bytes, largest) = batch.measure();
+        let large = self.large.load(Ordering::Relaxed);
+        self.large.store(largest.max(large - large / 64), Ordering::Relaxed);
+        let mut state = self.lock();
+        self.arrived.0.add(outcomes, bytes);
+        state.arrived.push_back(batch);
+        self.waiting.0.store(state.arrived.len(), Ordering::Release);
+        (state.waker.take(), state.spare.pop())
+    }
+
+    /// Puts the end of a job here, from a thread that holds no lock.
+    pub(crate) fn fail(&self, index: u64, error: Box<TaskError>) {
+        let mut batch = Batch::default();
+        batch.push_error(index, error);
+        if let (Some(waker), _) = self.deliver(batch) {
             waker.wake();
         }
     }
@@ -117,6 +307,7 @@ impl Lane {
     }
 
     /// Either end moved: who watches is woken. No lock may be held.
+    #[inline]
     pub(crate) fn moved(&self) {
         if self.watched.load(Ordering::SeqCst) {
             self.take_watchers().into_iter().for_each(Waker::wake);

@@ -15,7 +15,8 @@ use super::caller::Caller;
 use super::lock::lock;
 use super::{Engine, Shared};
 
-/// So many tasks may gather before the background thread is asked to look at them when nobody drives.
+/// So many tasks may gather before somebody looks at them when nobody drives: often enough that workers do not wait for tasks
+/// that are there, seldom enough that a look, a system call, is lost in them.
 const UNATTENDED: usize = 64;
 
 /// How what a caller waits for comes about.
@@ -103,9 +104,15 @@ impl Shared {
             } else if self.holder.load(Ordering::SeqCst) == NOBODY {
                 self.attend();
             }
-        } else if gathered == UNATTENDED {
-            self.drive_in_background();
+        } else if gathered.is_multiple_of(UNATTENDED) && self.holder.load(Ordering::SeqCst) == NOBODY {
+            self.glance();
         }
+    }
+
+    /// Does what there is to do, without waiting, if nobody drives.
+    fn glance(self: &Arc<Self>) {
+        self.turn_once(CALLER, |engine| engine.turn(self, Some(Duration::ZERO)));
+        self.pass_on();
     }
 
     /// Sends what came in on its way, if nobody drives.

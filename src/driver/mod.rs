@@ -23,29 +23,37 @@ pub(crate) use connection::Launch;
 pub(crate) use engine::{Ended, Engine};
 pub(crate) use gate::{Admission, Bounds, Mail, Refusal};
 pub(crate) use items::{Arrivals, Arrived, ItemBounds, Items};
-pub(crate) use lane::Lane;
+pub(crate) use lane::{Batch, Lane, Outcome};
 pub(crate) use lease::ComesAbout;
 pub(crate) use shared::Shared;
 
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::core::{self, ItemFate, TaskError, TaskErrorKind};
+use crate::core::{self, ItemFate, Source, TaskError, TaskErrorKind, TaskKey};
 
-/// Where a task's outcome goes: what the core keeps for it. One that is dropped without an outcome answers as closed, so that
-/// nobody waits for ever, whatever happens to the engine.
+/// Where the outcomes of a task, or of several of a channel that follow each other, go: what the core keeps for them. One that
+/// is dropped without an outcome answers as closed, so that nobody waits for ever, whatever happens to the engine.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     number: u64,
-    target: Option<Target>,
+    target: Target,
 }
 
 #[derive(Debug)]
 enum Target {
     /// The handle of one task.
     Handle(Handle),
-    /// A channel through the workers, with its place in the order of input.
-    Lane(Arc<Lane>, u64),
+    /// A channel through the workers.
+    Lane {
+        lane: Arc<Lane>,
+        /// The place of the first job in the order of input.
+        index: u64,
+        /// How many jobs.
+        count: u32,
+    },
+    /// It was answered.
+    Nobody,
 }
 
 /// What one task's handle and the engine share.
@@ -70,41 +78,78 @@ impl Handle {
 impl Ticket {
     /// For the handle of one task.
     pub(crate) fn to_handle(number: u64, handle: Handle) -> Self {
-        Self { number, target: Some(Target::Handle(handle)) }
+        Self { number, target: Target::Handle(handle) }
     }
 
     /// For a place in a channel.
     pub(crate) fn to_lane(number: u64, lane: Arc<Lane>, index: u64) -> Self {
-        Self { number, target: Some(Target::Lane(lane, index)) }
+        Self { number, target: Target::Lane { lane, index, count: 1 } }
+    }
+
+    /// Adds a job, if it is one of that channel and follows those that it is for.
+    fn extend(&mut self, to: &Arc<Lane>, at: u64, task: u64) -> bool {
+        match &mut self.target {
+            Target::Lane { lane, index, count }
+                if Arc::ptr_eq(lane, to)
+                    && *index + u64::from(*count) == at
+                    && self.number + u64::from(*count) == task =>
+            {
+                *count += 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn handle(&self) -> Option<&Handle> {
         match &self.target {
-            Some(Target::Handle(handle)) => Some(handle),
-            Some(Target::Lane(..)) | None => None,
+            Target::Handle(handle) => Some(handle),
+            Target::Lane { .. } | Target::Nobody => None,
         }
     }
 
-    /// Hands the outcome over, and counts what waits to be taken; channels count their own. Gives whom to wake when the lease
-    /// is not held: a waker is user's code.
-    fn complete(mut self, outcome: core::Outcome, gate: &gate::Gate) -> Option<Waker> {
-        match self.target.take() {
-            Some(Target::Handle(handle)) => {
-                let bytes = outcome.as_ref().map_or(0, |answered| answered.data.len());
-                gate.park(bytes);
-                let (heard, waker) = handle.cell().complete(outcome);
-                if !heard {
-                    gate.unpark(bytes);
-                }
-                waker
-            }
-            Some(Target::Lane(lane, index)) => lane.deliver(index, outcome),
-            None => None,
-        }
+    /// Whom to tell of an outcome, once.
+    fn take_target(&mut self) -> Target {
+        std::mem::replace(&mut self.target, Target::Nobody)
     }
 }
 
 impl core::Ticket for Ticket {
+    fn accepted(&self, key: TaskKey) {
+        if let Some(handle) = self.handle() {
+            handle.cell().set_key(key);
+        }
+    }
+
+    fn source(&self) -> Option<&Source> {
+        match &self.target {
+            Target::Lane { lane, .. } => Some(lane.source()),
+            Target::Handle(_) | Target::Nobody => None,
+        }
+    }
+
+    fn split_front(&mut self, most: u32) -> Self {
+        let number = self.number;
+        let Target::Lane { lane, index, count } = &mut self.target else {
+            return Self { number, target: self.take_target() };
+        };
+        let (first, taken) = (*index, most.min(*count));
+        *index += u64::from(taken);
+        *count -= taken;
+        self.number += u64::from(taken);
+        // The last ones take it along: no count of owners goes up and down for them.
+        let target = match *count {
+            0 => self.take_target(),
+            _ => Target::Lane { lane: Arc::clone(lane), index: 0, count: 0 },
+        };
+        match target {
+            Target::Lane { lane, .. } => {
+                Self { number, target: Target::Lane { lane, index: first, count: taken } }
+            }
+            target => Self { number, target },
+        }
+    }
+
     fn delivered(&self, worker: usize, pid: u32, attempt: u32) {
         if let Some(handle) = self.handle() {
             handle.cell().place(Place::Running { worker, pid, attempt });
@@ -113,9 +158,9 @@ impl core::Ticket for Ticket {
 
     fn is_wanted(&self) -> bool {
         match &self.target {
-            Some(Target::Handle(handle)) => handle.cell().is_wanted(),
-            Some(Target::Lane(lane, _)) => lane.is_wanted(),
-            None => false,
+            Target::Handle(handle) => handle.cell().is_wanted(),
+            Target::Lane { lane, .. } => lane.is_wanted(),
+            Target::Nobody => false,
         }
     }
 
@@ -135,15 +180,19 @@ impl core::Ticket for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let closed = || Err(Box::new(TaskError::new(TaskErrorKind::Closed, self.number, "the pool ended")));
-        match self.target.take() {
-            Some(Target::Handle(handle)) => {
-                if let (_, Some(waker)) = handle.cell().complete(closed()) {
+        let closed = |number| Box::new(TaskError::new(TaskErrorKind::Closed, number, "the pool ended"));
+        match self.take_target() {
+            Target::Handle(handle) => {
+                if let (_, Some(waker)) = handle.cell().complete(Err(closed(self.number))) {
                     waker.wake();
                 }
             }
-            Some(Target::Lane(lane, index)) => lane.complete(index, closed()),
-            None => {}
+            Target::Lane { lane, index, count } => {
+                for place in 0..u64::from(count) {
+                    lane.fail(index + place, closed(self.number + place));
+                }
+            }
+            Target::Nobody => {}
         }
     }
 }

@@ -119,6 +119,13 @@ impl Shared {
         Ok(number)
     }
 
+    /// Lets a job of a channel in, or says why not. Never blocks.
+    pub(crate) fn submit_job(self: &Arc<Self>, lane: &Arc<Lane>, input: &[u8]) -> Result<(), Refusal> {
+        let gathered = self.gate.submit_job(lane, input)?;
+        self.nudge(gathered);
+        Ok(())
+    }
+
     /// Blocks until a task of `bytes` may be let in, or none ever will; false if the deadline passes first.
     pub(crate) fn wait_for_room(
         self: &Arc<Self>,

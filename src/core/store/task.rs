@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use stokehold_protocol::Values;
+
+use super::super::action::Ticket;
 use super::super::timers::{Clocks, Timers};
 use super::super::{Attempt, Limit, Policy, TaskErrorKind};
 use super::TaskKey;
@@ -15,19 +18,27 @@ pub(crate) struct NewTask<T> {
     pub(crate) number: u64,
     /// Head and data, encoded.
     pub(crate) body: Vec<u8>,
+    /// For how many bytes it counts in the queue.
+    pub(crate) weight: usize,
     /// How it is treated.
     pub(crate) policy: Policy,
 }
 
-/// A task of the table.
+/// A task of the table, or several of one source that go in one frame: a *batch*.
 #[derive(Debug)]
 pub(crate) struct Task<T> {
     /// Given back with the outcome.
     pub(crate) ticket: T,
-    /// Its number, for people.
+    /// Its number, for people; of a batch that of the first without a result.
     pub(crate) number: u64,
     /// Head and data, encoded.
     pub(crate) body: Vec<u8>,
+    /// How many tasks it is; more than 1 in a batch only.
+    pub(crate) items: u32,
+    /// Of how many of them the results were given.
+    pub(crate) given: u32,
+    /// For how many bytes it counts in the queue.
+    pub(crate) weight: usize,
     /// How it is treated.
     pub(crate) policy: Policy,
     /// How many runs may have begun.
@@ -47,7 +58,7 @@ pub(crate) struct Task<T> {
     /// It counts among the watched ones of its slot.
     pub(crate) watched: bool,
     /// What most tasks have nothing of.
-    pub(super) extra: Option<Box<Extra>>,
+    pub(crate) extra: Option<Box<Extra>>,
 }
 
 /// What is known of a task that is timed, was tried before, gives many results, or is to stop.
@@ -84,31 +95,12 @@ pub(crate) enum Stop {
     Late(Limit),
 }
 
-/// A task that is out of the table: what its end needs of it, and no more, because every task comes this way.
-#[derive(Debug)]
-pub(crate) struct Finished<T> {
-    /// Given back with the outcome.
-    pub(crate) ticket: T,
-    /// Its number, for people.
-    pub(crate) number: u64,
-    /// Head and data, encoded.
-    pub(crate) body: Vec<u8>,
-    /// How many runs may have begun.
-    pub(crate) attempts: u32,
-    /// When it was handed out last.
-    pub(crate) sent_at: Option<Instant>,
-    /// It counted among the watched ones of its slot.
-    pub(crate) watched: bool,
-    /// What most tasks have nothing of.
-    pub(crate) extra: Option<Box<Extra>>,
-}
-
-impl<T> Finished<T> {
-    /// None of its limits passes any more.
-    #[inline]
-    pub(crate) fn stop_clocks(&mut self, key: TaskKey, timers: &mut Timers) {
-        if let Some(extra) = &mut self.extra {
-            timers.clear(key, &mut extra.clocks);
+impl<T: Ticket> Task<T> {
+    /// The inputs of a batch, those whose results were given too.
+    pub(crate) fn inputs(&self) -> Values<'_> {
+        match self.ticket.source() {
+            Some(source) if self.is_batch() => source.inputs(self.items, &self.body),
+            _ => Values::new(0, &[]),
         }
     }
 }
@@ -124,6 +116,48 @@ impl Stop {
 }
 
 impl<T> Task<T> {
+    /// One that was never handed out.
+    #[inline]
+    pub(super) fn new(new: NewTask<T>) -> Self {
+        let NewTask { ticket, number, body, weight, policy } = new;
+        Self {
+            ticket,
+            number,
+            body,
+            items: 1,
+            given: 0,
+            weight,
+            policy,
+            attempts: 0,
+            lives_used: 0,
+            deliveries: 0,
+            sent_at: None,
+            frame_end: 0,
+            holder: (0, 0),
+            started: false,
+            watched: false,
+            extra: None,
+        }
+    }
+
+    /// Of how many tasks the results were not given.
+    pub(crate) fn left(&self) -> u32 {
+        self.items - self.given
+    }
+
+    /// Whether it is several tasks.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.items > 1
+    }
+
+    /// None of its limits passes any more.
+    #[inline]
+    pub(crate) fn stop_clocks(&mut self, key: TaskKey, timers: &mut Timers) {
+        if let Some(extra) = &mut self.extra {
+            timers.clear(key, &mut extra.clocks);
+        }
+    }
+
     /// What most tasks have nothing of.
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()

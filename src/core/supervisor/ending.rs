@@ -8,7 +8,7 @@ use stokehold_protocol::{Die, PeerError};
 use super::super::action::{Action, Event, Ticket};
 use super::super::slot::{Due, Life, Rung};
 use super::super::store::Store;
-use super::super::{Cause, Death};
+use super::super::{Cause, Death, TaskError, TaskKey};
 use super::{Phase, Supervisor, broken, closed, later};
 
 /// How long a worker that is told to end because it is not needed may take to do so.
@@ -172,13 +172,19 @@ impl<T: Ticket> Supervisor<T> {
 
     /// The answer of everything that waits in a pool that is being ended.
     fn answer_waiting(&mut self) {
-        for key in self.store.waiting_keys() {
-            let Some(task) = self.take_out(key) else { continue };
-            let error = match &self.phase {
-                Phase::Broken(death) => broken(task.number, death),
-                _ => closed(task.number),
-            };
-            self.complete(task.ticket, task.body.len(), Err(Box::new(error)));
+        for key in self.store.take_waiting() {
+            self.turn_out(key);
         }
+    }
+
+    /// The answer of a task that no worker has, in a pool that is being ended.
+    pub(super) fn turn_out(&mut self, key: TaskKey) {
+        let reason = match &self.phase {
+            Phase::Broken(death) => broken(0, death),
+            _ => closed(0),
+        };
+        self.end(key, reason.kind, |error| {
+            *error = TaskError { task: error.task, ..reason };
+        });
     }
 }

@@ -5,9 +5,14 @@ use std::time::Instant;
 use stokehold_protocol::{Failure, Outgoing, code};
 
 use super::super::action::{Action, Event, Ticket};
+use super::super::source::Source;
 use super::super::store::{Pull, Release, Store};
 use super::super::{Limit, TaskErrorKind, TaskKey};
 use super::Supervisor;
+
+/// Bytes of inputs in one frame, at most: with its head within the smallest `max_frame` that there is, and within what a pipe
+/// takes at once.
+const BATCH_BYTES: usize = 32 * 1024;
 
 /// What became of a task that was taken from the queue for a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,11 +98,20 @@ impl<T: Ticket> Supervisor<T> {
     fn give(&mut self, slot: usize, which: Pull, quota: u32, now: Instant) -> u32 {
         let mut sent = 0;
         while sent < quota
-            && self.slots.get(slot).is_some_and(|place| !place.alone && !place.outbox.is_full())
+            && let Some(place) = self.slots.get(slot).filter(|place| !place.alone && place.takes_frames())
         {
-            let Some(key) = self.store.pull(which) else { break };
+            let mut most = 1;
+            if place.takes_batches() && which != Pull::Alone {
+                // Two frames in its window at least: it does one while the answer of the other is on its way.
+                let half = place.window.size(place.tasks_max()).div_ceil(2);
+                most = half.min(quota - sent);
+                most =
+                    most.min(self.store.peek_ticket().and_then(Ticket::source).map_or(1, Source::batch_size));
+            }
+            let Some(key) = self.store.pull(which, most.max(1), BATCH_BYTES) else { break };
+            let tasks = self.store.get_mut(key).map_or(0, |task| task.left());
             match self.hand(slot, key, now) {
-                Handed::Sent => sent += 1,
+                Handed::Sent => sent += tasks,
                 Handed::Answered => {}
                 Handed::Refused => {
                     let how = if which == Pull::Alone { Release::Alone } else { Release::Again };
@@ -143,6 +157,7 @@ impl<T: Ticket> Supervisor<T> {
         if task.gave_items() {
             task.ticket.restarted(task.attempts);
         }
+        place.open_tasks += task.left();
         place.open_bytes += task.body.len() as u64;
         // What is the parent's last word: the limit of the attempt, or what is left of all of them, whichever is less.
         let total = task.existing_extra().and_then(|extra| extra.clocks.at(Limit::Total));
@@ -156,9 +171,10 @@ impl<T: Ticket> Supervisor<T> {
         place.session.send(id, outgoing, place.outbox.append());
         task.frame_end = place.outbox.end();
         if self.config.task_events {
-            let (worker, pid) = (place.number, place.pid);
-            let event = Event::TaskStarted { task: task.number, worker, pid, attempt: task.attempts };
-            self.actions.push(Action::Notice(event));
+            let (worker, pid, attempt) = (place.number, place.pid, task.attempts);
+            for task in (task.number..).take(task.left() as usize) {
+                self.actions.push(Action::Notice(Event::TaskStarted { task, worker, pid, attempt }));
+            }
         }
         if task.policy.times_attempts() {
             task.watched = true;

@@ -23,7 +23,7 @@ const DEADLY_IN_A_ROW_MAX: u32 = 20;
 
 /// What a worker was doing with a task when it died.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Guilt {
+pub(super) enum Guilt {
     /// It was running this one.
     Certain,
     /// It surely had not begun it. `in_vain` if it had read of it, and no task came further by its life or death.
@@ -40,6 +40,8 @@ enum Guilt {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
     key: TaskKey,
+    /// How many it is.
+    tasks: u32,
     /// It may have begun it.
     suspect: bool,
     /// It had read of it. One that read nothing cannot have died of it.
@@ -73,6 +75,11 @@ impl Found {
         target.or(self.blamed)
     }
 
+    /// How many tasks it had not answered.
+    pub(super) fn tasks(&self) -> u32 {
+        self.open.iter().map(|open| open.tasks).sum()
+    }
+
     /// Whether the parent ended the worker because of one of its tasks.
     pub(super) fn is_for_a_task(&self) -> bool {
         self.target.is_some()
@@ -97,6 +104,7 @@ impl<T: Ticket> Supervisor<T> {
         let reached = place.outbox.written().saturating_sub(unread);
         let fruitful = place.finished > 0;
         let leases = place.session.leases().close_all();
+        place.open_tasks = 0;
         let ghosts = std::mem::take(&mut place.ghosts);
         // What did not reach it to the end cannot have been begun. Tasks go out in order, so the others stand in front.
         let store = &mut self.store;
@@ -106,6 +114,7 @@ impl<T: Ticket> Supervisor<T> {
             let ghost =
                 ghosts.iter().find(|ghost| ghost.key == key).map(|ghost| (ghost.frame_end, ghost.started));
             let task = store.get_mut(key);
+            let tasks = task.as_ref().map_or(1, |task| task.left());
             let frame_start = task.as_ref().map_or(u64::MAX, |task| {
                 task.frame_end.saturating_sub((task.body.len() + FRAME_HEADER_BYTES) as u64)
             });
@@ -114,6 +123,7 @@ impl<T: Ticket> Supervisor<T> {
             has_read &= frame_end <= reached;
             open.push(Open {
                 key,
+                tasks,
                 suspect: has_read && (started || !tells_starts),
                 touched: frame_start < reached,
             });
@@ -136,7 +146,7 @@ impl<T: Ticket> Supervisor<T> {
         // Once alone, always alone: in company it would make suspects of its neighbours again.
         let again = if serial && !alone { Release::Again } else { Release::Alone };
         // Back to the front of the queue, the oldest last, so that it stands first.
-        for Open { key, suspect, touched } in open.into_iter().rev() {
+        for Open { key, suspect, touched, .. } in open.into_iter().rev() {
             is_behind &= target != Some(key);
             let guilt = match (suspect, blamed) {
                 _ if is_behind => Guilt::None { in_vain: false },
@@ -158,7 +168,14 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     /// Back into the queue, or the end. If it is to blame and may be tried again, it goes back as `again`.
-    fn judge_task(&mut self, key: TaskKey, guilt: Guilt, again: Release, death: &Arc<Death>, now: Instant) {
+    pub(super) fn judge_task(
+        &mut self,
+        key: TaskKey,
+        guilt: Guilt,
+        again: Release,
+        death: &Arc<Death>,
+        now: Instant,
+    ) {
         if matches!(self.phase, Phase::Stopping | Phase::Broken(_)) {
             return self.end_stopped(key, death);
         }
@@ -166,6 +183,13 @@ impl<T: Ticket> Supervisor<T> {
         #[cfg(test)]
         let tries_for_ever = self.has_flaw(crate::core::Flaw::RetriesForEver);
         let Some(task) = self.store.get_mut(key) else { return };
+        if task.left() == 0 {
+            // All results of it were given.
+            return self.end(key, TaskErrorKind::Dead, |_| ());
+        }
+        if task.is_batch() && !matches!(guilt, Guilt::None { .. }) {
+            return self.judge_batch(key, guilt, again, death, now);
+        }
         let stop = task.stop();
         let is_once = task.policy.at_most_once;
         let shows_items = task.gave_items() && !task.policy.restarts_stream;

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use stokehold_protocol::{Failure, FrameError, LogLine, ParentEvent, PeerError, Progress, code};
 
-use super::super::action::{Action, Event, Ticket};
+use super::super::action::{Action, Answer, Answers, Event, Ticket, Value};
 use super::super::slot::{Due, Life};
 use super::super::store::{Release, Stop, Store, Task};
-use super::super::{Answered, Attempt, AttemptEnd, Limit, RetryFailures, TaskErrorKind, TaskKey};
+use super::super::{Attempt, AttemptEnd, Limit, Origin, RetryFailures, TaskErrorKind, TaskKey};
 use super::{Phase, Supervisor, is_delivered_enough, later};
 
 /// The longest pause that a worker may ask for before a task is tried again: whoever waits for the answer should learn of
@@ -36,7 +36,14 @@ const ASKS_UNREAD: &str = "came again and again while the refusals of earlier on
 impl<T: Ticket> Supervisor<T> {
     /// A worker wrote a frame.
     #[inline]
-    pub(crate) fn handle_frame(&mut self, slot: usize, id: u32, body: &[u8], now: Instant) {
+    pub(crate) fn handle_frame(
+        &mut self,
+        slot: usize,
+        id: u32,
+        body: &[u8],
+        now: Instant,
+        answers: &mut impl Answers<T>,
+    ) {
         let Some(place) = self.slots.get_mut(slot) else { return };
         if place.garbled {
             return;
@@ -50,42 +57,74 @@ impl<T: Ticket> Supervisor<T> {
         };
         match place.session.handle_frame(id, body) {
             Ok(ParentEvent::Finished { ticket: key, data }) => {
-                place.fresh_answers += 1;
-                place.finished += 1;
                 place.alone = false;
-                let (worker, pid) = (place.number, place.pid);
                 let is_watched = place.watched > 0 || place.stopping.is_some() || place.paused_for.is_some();
-                let mut was_watched = true;
                 if is_watched && self.store.get_mut(key).is_some_and(|task| task.lost_items()) {
                     // It was to stop, and is not whole.
                     let failure =
                         Failure::new(code::CANCELLED, "it was stopped, and results of it are missing");
+                    self.note_answer(slot, 1);
                     return self.handle_failure(slot, key, failure, now);
                 }
-                if let Some(mut task) = self.store.finish(key) {
-                    task.stop_clocks(key, &mut self.timers);
-                    place.open_bytes = place.open_bytes.saturating_sub(task.body.len() as u64);
+                let task = self.store.finish(key);
+                self.note_answer(slot, task.as_ref().map_or(1, Task::left));
+                let mut was_watched = true;
+                if let Some(task) = task {
                     was_watched = task.watched;
-                    let answered = Answered {
-                        data: data.to_vec(),
-                        worker,
-                        pid,
-                        task: task.number,
-                        attempt: task.attempts,
-                        elapsed: task
-                            .sent_at
-                            .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent)),
-                    };
-                    let bytes = task.body.len();
-                    self.actions.push(Action::Complete { ticket: task.ticket, outcome: Ok(answered), bytes });
+                    match task.is_batch() {
+                        true => self.finish_batch(slot, task, data, now, answers),
+                        false => self.finish_task(slot, key, task, data, now, answers),
+                    }
                 }
                 if is_watched {
                     self.after_final(slot, key, was_watched, now);
                 }
             }
-            Ok(event) => self.handle_event(slot, event, now),
+            Ok(event) => self.handle_event(slot, event, now, answers),
             Err(error) => self.end_garbled(slot, error),
         }
+    }
+
+    /// A worker gave the final answer to so many tasks.
+    #[inline]
+    pub(super) fn note_answer(&mut self, slot: usize, tasks: u32) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        place.fresh_answers += tasks;
+        place.finished += u64::from(tasks);
+        place.open_tasks = place.open_tasks.saturating_sub(tasks);
+    }
+
+    /// The answer to a task that is out of the table.
+    #[inline]
+    fn finish_task(
+        &mut self,
+        slot: usize,
+        key: TaskKey,
+        mut task: Task<T>,
+        data: &[u8],
+        now: Instant,
+        answers: &mut impl Answers<T>,
+    ) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        task.stop_clocks(key, &mut self.timers);
+        place.open_bytes = place.open_bytes.saturating_sub(task.body.len() as u64);
+        let sent = task.sent_at.unwrap_or(now);
+        if let Some(source) = task.ticket.source() {
+            let (tasks, took) = place.pace.answered(1, sent, now);
+            source.learned(tasks, took);
+        }
+        self.released.tasks += 1;
+        self.released.bytes += task.weight;
+        let origin = Origin {
+            worker: place.number,
+            pid: place.pid,
+            task: task.number,
+            attempt: task.attempts,
+            elapsed: now.saturating_duration_since(sent),
+        };
+        let answer = Answer { value: Value::One(data), origin };
+        let body = answers.answered(task.ticket, answer, task.body);
+        self.store.recycle(body);
     }
 
     /// A worker wrote a frame above the limit; `head` is its first bytes.
@@ -94,11 +133,10 @@ impl<T: Ticket> Supervisor<T> {
         let Some(place) = self.slots.get_mut(slot).filter(|place| !place.garbled) else { return };
         match place.session.handle_too_large(id, head) {
             Ok(Some(key)) => {
-                place.fresh_answers += 1;
-                place.finished += 1;
                 place.alone = false;
                 let message =
                     format!("the answer's frame has {len} bytes, this pool takes {max_frame} (max_frame)");
+                self.note_failure(slot, key);
                 self.handle_failure(slot, key, Failure::new(code::TOO_LARGE, message), now);
             }
             Ok(None) => {}
@@ -111,14 +149,23 @@ impl<T: Ticket> Supervisor<T> {
         self.end_garbled(slot, PeerError::Frame(error));
     }
 
-    fn handle_event(&mut self, slot: usize, event: ParentEvent<'_, TaskKey>, now: Instant) {
+    fn handle_event(
+        &mut self,
+        slot: usize,
+        event: ParentEvent<'_, TaskKey>,
+        now: Instant,
+        answers: &mut impl Answers<T>,
+    ) {
         let ready_timeout = self.config.ready_timeout;
         let Some(place) = self.slots.get_mut(slot) else { return };
         let mut of_task = |id| place.session.leases().get(id).copied();
         match event {
             ParentEvent::Item { id, data } => {
                 if let Some(key) = of_task(id) {
-                    self.handle_item(slot, key, data, now);
+                    match self.store.get_mut(key) {
+                        Some(task) if task.is_batch() => self.handle_part(slot, key, data, now, answers),
+                        _ => self.handle_item(slot, key, data, now),
+                    }
                 }
                 return;
             }
@@ -159,10 +206,8 @@ impl<T: Ticket> Supervisor<T> {
             }
             ParentEvent::Ready => self.handle_ready(slot, now),
             ParentEvent::Failed { ticket: key, failure } => {
-                place.fresh_answers += 1;
                 place.alone = false;
-                // A failure is an answer too: the worker did its work.
-                place.finished += 1;
+                self.note_failure(slot, key);
                 self.handle_failure(slot, key, failure, now);
             }
             ParentEvent::Finished { .. } => {}
@@ -281,21 +326,30 @@ impl<T: Ticket> Supervisor<T> {
         self.dirty.push(slot);
     }
 
+    /// A failure is an answer too: the worker did its work.
+    fn note_failure(&mut self, slot: usize, key: TaskKey) {
+        let tasks = self.store.get_mut(key).map_or(1, |task| task.left());
+        self.note_answer(slot, tasks);
+    }
+
     /// A worker says that a task failed, or its answer cannot be taken.
-    fn handle_failure(&mut self, slot: usize, key: TaskKey, failure: Failure, now: Instant) {
+    pub(super) fn handle_failure(&mut self, slot: usize, key: TaskKey, failure: Failure, now: Instant) {
         let mut was_watched = true;
         if let Some(task) = self.store.get_mut(key) {
             was_watched = task.watched;
-            let bytes = task.body.len() as u64;
+            let (bytes, task_is_batch) = (task.body.len() as u64, task.is_batch());
             if let Some(place) = self.slots.get_mut(slot) {
                 place.open_bytes = place.open_bytes.saturating_sub(bytes);
             }
-            self.fail(slot, key, failure, now);
+            match task_is_batch {
+                true => self.fail_batch(slot, key, &failure, now),
+                false => self.fail(slot, key, failure, now),
+            }
         }
         self.after_final(slot, key, was_watched, now);
     }
 
-    fn fail(&mut self, slot: usize, key: TaskKey, failure: Failure, now: Instant) {
+    pub(super) fn fail(&mut self, slot: usize, key: TaskKey, failure: Failure, now: Instant) {
         let (worker, pid) = self.slots.get(slot).map_or((slot, 0), |place| (place.number, place.pid));
         let Some(task) = self.store.get_mut(key) else { return };
         let begun = failure.begun != Some(false);

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::super::action::{Action, DeadLetter, Event, Ticket};
-use super::super::store::{Finished, Store, Task, TaskKey};
-use super::super::{Death, Outcome, TaskError, TaskErrorKind};
+use super::super::store::{Store, Task, TaskKey};
+use super::super::{Death, TaskError, TaskErrorKind};
 use super::Supervisor;
 
 /// A task may be handed out in vain so many times more than it has lives: enough for workers that die before they begin it,
@@ -13,13 +13,16 @@ use super::Supervisor;
 const DELIVERIES_BEYOND_LIVES: u32 = 8;
 
 impl<T: Ticket> Supervisor<T> {
-    pub(super) fn complete(&mut self, ticket: T, bytes: usize, outcome: Outcome) {
-        self.actions.push(Action::Complete { ticket, outcome, bytes });
+    /// Tells whoever waits for a task that it has no answer. Room of so many bytes is free.
+    pub(super) fn fail_task(&mut self, ticket: T, weight: usize, error: Box<TaskError>) {
+        self.released.tasks += 1;
+        self.released.bytes += weight;
+        self.actions.push(Action::Fail { ticket, error });
     }
 
     /// Takes a task out of the table for good.
     #[inline]
-    pub(super) fn take_out(&mut self, key: TaskKey) -> Option<Finished<T>> {
+    pub(super) fn take_out(&mut self, key: TaskKey) -> Option<Task<T>> {
         let mut task = self.store.finish(key)?;
         task.stop_clocks(key, &mut self.timers);
         Some(task)
@@ -27,13 +30,14 @@ impl<T: Ticket> Supervisor<T> {
 
     /// The end of a task that has no answer.
     pub(super) fn end(&mut self, key: TaskKey, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
-        let policy = self.store.get_mut(key).map(|task| task.policy).unwrap_or_default();
-        let Some(task) = self.take_out(key) else { return };
+        let Some(mut task) = self.take_out(key) else { return };
+        if task.is_batch() {
+            return self.end_batch(task, kind, dress);
+        }
         let mut error = TaskError::new(kind, task.number, "");
         error.attempt = task.attempts;
-        error.attempts = task.extra.map_or_else(Vec::new, |extra| extra.attempts);
+        error.attempts = task.extra.take().map_or_else(Vec::new, |extra| extra.attempts);
         dress(&mut error);
-        let bytes = task.body.len();
         #[cfg(test)]
         let drops = self.has_flaw(crate::core::Flaw::DropsDeadLetters);
         #[cfg(not(test))]
@@ -44,12 +48,25 @@ impl<T: Ticket> Supervisor<T> {
             self.actions.push(Action::Bury(Box::new(DeadLetter {
                 task: task.number,
                 body: task.body,
-                policy,
+                policy: task.policy,
                 error,
             })));
             self.actions.push(Action::Notice(event));
         }
-        self.complete(task.ticket, bytes, Err(Box::new(error)));
+        self.fail_task(task.ticket, task.weight, Box::new(error));
+    }
+
+    /// The end of what is left of a batch, for a reason that has nothing to do with any one of it.
+    fn end_batch(&mut self, mut task: Task<T>, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
+        let mut error = TaskError::new(kind, task.number, "");
+        error.attempt = task.attempts;
+        dress(&mut error);
+        for _ in 0..task.left() {
+            let ticket = task.ticket.split_front(1);
+            self.fail_task(ticket, std::mem::take(&mut task.weight), Box::new(error.clone()));
+            error.task += 1;
+        }
+        self.released.bytes += task.weight;
     }
 }
 

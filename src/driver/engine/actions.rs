@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Engine, Place, Tally};
-use crate::core::{Action, Event};
+use super::{Engine, Place};
+use crate::core::{Action, Event, Released};
 use crate::driver::connection::Flushed;
 use crate::driver::gate::{Mail, Refusal};
 use crate::driver::{Shared, Ticket};
@@ -32,9 +32,10 @@ impl Engine {
             }
             self.core.dispatch(now);
         }
-        let Tally { tasks, bytes } = std::mem::take(&mut self.done);
-        if tasks > 0 {
-            self.wakes.extend(shared.gate().release(tasks, bytes));
+        self.gathered.deliver();
+        let Released { tasks, bytes } = self.core.take_released();
+        if tasks > 0 || bytes > 0 {
+            self.gathered.wakes.extend(shared.gate().release(tasks, bytes));
         }
         self.publish(shared);
     }
@@ -50,17 +51,13 @@ impl Engine {
     fn perform(&mut self, shared: &Arc<Shared>, action: Action<Ticket>, now: Instant) {
         match action {
             Action::Bury(letter) => shared.gate().bury(*letter),
-            Action::Complete { ticket, outcome, bytes } => {
-                self.done.tasks += 1;
-                self.done.bytes += bytes;
-                self.wakes.extend(ticket.complete(outcome, shared.gate()));
-            }
             Action::CloseInput { slot } => {
                 if let Some(connection) = self.connection(slot) {
                     connection.close_input_when_flushed();
                 }
                 self.dirty.push(slot);
             }
+            Action::Fail { ticket, error } => self.gathered.fail(ticket, error),
             Action::Kill { slot } => self.signal(slot, &[Signal::Kill]),
             Action::Terminate { slot } => self.signal(slot, &[Signal::Term, Signal::Cont]),
             Action::Notice(event) => {
@@ -68,7 +65,7 @@ impl Engine {
                     shared.gate().note_death(death);
                 }
                 if matches!(event, Event::WorkerReady { .. }) {
-                    self.wakes.extend(shared.gate().set_ready());
+                    self.gathered.wakes.extend(shared.gate().set_ready());
                 }
                 shared.tell(event);
             }
@@ -132,10 +129,10 @@ impl Engine {
 
     /// Lets the other threads see what they may ask for without the lease.
     fn publish(&mut self, shared: &Shared) {
-        shared.arrivals().take(&mut self.wakes);
+        shared.arrivals().take(&mut self.gathered.wakes);
         shared.set_hungry(self.core.has_idle_worker());
         if let Some(death) = self.core.broken() {
-            self.wakes.extend(shared.close_for(Refusal::Broken(Arc::clone(death))));
+            self.gathered.wakes.extend(shared.close_for(Refusal::Broken(Arc::clone(death))));
         }
         if self.core.is_over() {
             shared.set_over();

@@ -6,6 +6,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 use stokehold_protocol::FrameEvent;
 
+use super::answers::Outgo;
 use super::{Engine, READ_BYTES};
 use crate::core::Event;
 use crate::driver::Shared;
@@ -95,7 +96,7 @@ impl Engine {
             if self.connection(slot).is_none_or(|connection| connection.is_paused()) {
                 return;
             }
-            match self.read_frames(slot, now) {
+            match self.read_frames(shared, slot, now) {
                 // A stream that is full may want this worker to be left alone: the core must be asked first.
                 ReadOutcome::Bytes(_, true) if !shared.arrivals().take_full() => {}
                 ReadOutcome::Bytes(..) | ReadOutcome::Blocked => return,
@@ -112,15 +113,18 @@ impl Engine {
         self.core.handle_output_closed(slot, now);
     }
 
-    fn read_frames(&mut self, slot: usize, now: Instant) -> ReadOutcome {
+    fn read_frames(&mut self, shared: &Shared, slot: usize, now: Instant) -> ReadOutcome {
         let Some(connection) = self.places.get_mut(slot).and_then(|place| place.connection.as_mut()) else {
             return ReadOutcome::Blocked;
         };
         connection.splitter.swap_buffer(&mut self.spare_buffer);
         let outcome = connection.read_output();
+        let mut answers = Outgo { gathered: &mut self.gathered, gate: shared.gate() };
         loop {
             match connection.splitter.next_frame() {
-                Ok(Some(FrameEvent::Frame { id, body })) => self.core.handle_frame(slot, id, body, now),
+                Ok(Some(FrameEvent::Frame { id, body })) => {
+                    self.core.handle_frame(slot, id, body, now, &mut answers);
+                }
                 Ok(Some(FrameEvent::TooLarge { id, len, head })) => {
                     self.core.handle_too_large(slot, id, len, head, now);
                 }
@@ -169,7 +173,7 @@ impl Engine {
         place.status = remains.status;
         let mut drained = 0;
         while drained < DRAIN_BYTES_MAX
-            && let ReadOutcome::Bytes(count, _) = self.read_frames(slot, now)
+            && let ReadOutcome::Bytes(count, _) = self.read_frames(shared, slot, now)
         {
             drained += count;
         }

@@ -1,0 +1,171 @@
+//! Where many tasks of one kind come from, a channel or a map: how they are written, how they are treated, and how many of them
+//! go into one frame, by how long the last ones took.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use stokehold_protocol::{Recipient, Values, write_batch_head, write_head};
+
+use super::Policy;
+
+/// How much work, in time, goes into one frame. The cost of a frame and of looking at it, some microseconds on both sides
+/// together, is then lost in it; and a worker that holds two of them, one to do and one behind it, holds no more than half a
+/// millisecond.
+const BATCH_TIME: Duration = Duration::from_micros(250);
+
+/// Inputs in one frame, at most: beyond it nothing is gained any more.
+const BATCH_ITEMS: u32 = 1_024;
+
+/// So many times more than the last time, at most: one lucky measurement hoards nothing.
+const GROWTH: u32 = 4;
+
+/// What the tasks of one source have in common.
+#[derive(Debug)]
+pub(crate) struct Source {
+    request: Box<str>,
+    sender: u64,
+    policy: Policy,
+    /// Everything in front of the input of one task.
+    head: Box<[u8]>,
+    /// How many go into one frame now.
+    size: AtomicU32,
+}
+
+impl Source {
+    /// Tasks that ask for `request`, sent by the process `sender`.
+    pub(crate) fn new(request: &str, sender: u32, policy: Policy) -> Self {
+        let mut head = Vec::new();
+        write_head(&mut head, request, u64::from(sender), Recipient::Anyone);
+        Self {
+            request: request.into(),
+            sender: sender.into(),
+            policy,
+            head: head.into(),
+            size: AtomicU32::new(1),
+        }
+    }
+
+    /// How they are treated.
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The body of one task's frame is written to `body`, which is empty.
+    pub(crate) fn write_one(&self, input: &[u8], body: &mut Vec<u8>) {
+        body.reserve(self.head.len() + input.len());
+        body.extend_from_slice(&self.head);
+        body.extend_from_slice(input);
+    }
+
+    /// The body of a frame with `count` inputs is written to `body`, which is empty.
+    pub(crate) fn write_batch(&self, count: u32, inputs: &[u8], body: &mut Vec<u8>) {
+        body.reserve(64 + self.request.len() + inputs.len());
+        write_head(body, "BATCH", self.sender, Recipient::Anyone);
+        write_batch_head(body, &self.request, count);
+        body.extend_from_slice(inputs);
+    }
+
+    /// The inputs in such a body.
+    pub(crate) fn inputs<'a>(&self, count: u32, body: &'a [u8]) -> Values<'a> {
+        // They stand at its end; the length of what stands in front follows from the names and the number.
+        let mut head = Vec::new();
+        self.write_batch(count, &[], &mut head);
+        Values::new(count, body.get(head.len()..).unwrap_or_default())
+    }
+
+    /// How many go into one frame now. More than one only where nobody asked for anything that is of each by itself: a limit of
+    /// time, a key, a single run.
+    pub(crate) fn batch_size(&self) -> u32 {
+        if self.policy.is_plain() { self.size.load(Ordering::Relaxed) } else { 1 }
+    }
+
+    /// `items` of them took that long in a worker, from one answer to the next.
+    pub(crate) fn learned(&self, items: u32, took: Duration) {
+        let each = took.as_nanos() / u128::from(items.max(1));
+        let wanted = u32::try_from(BATCH_TIME.as_nanos() / each.max(1)).unwrap_or(u32::MAX);
+        let most = items.saturating_mul(GROWTH).min(BATCH_ITEMS);
+        self.size.store(wanted.clamp(1, most.max(1)), Ordering::Relaxed);
+    }
+
+    /// Several in one frame did not work out: one by one from now on, until that is learned anew.
+    pub(crate) fn go_single(&self) {
+        self.size.store(1, Ordering::Relaxed);
+    }
+}
+
+/// How many inputs take so many values: for a body that is made by hand.
+#[cfg(test)]
+pub(crate) fn encoded(inputs: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    inputs.iter().for_each(|input| stokehold_protocol::wire::write_uint(&mut bytes, *input));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use stokehold_protocol::{Batch, Message};
+
+    use super::*;
+
+    const MICRO: Duration = Duration::from_micros(1);
+
+    fn source(policy: Policy) -> Source {
+        Source::new("half", 4711, policy)
+    }
+
+    #[test]
+    fn one_task_and_many_are_written_as_the_protocol_has_them() {
+        let source = source(Policy::default());
+        let (mut one, mut many) = (Vec::new(), Vec::new());
+        source.write_one(b"\x07", &mut one);
+        let message = Message::decode(&one).unwrap();
+        assert_eq!((message.request, message.sender, message.data), ("half", 4711, &b"\x07"[..]));
+        for count in [2, 15, 16, 300] {
+            many.clear();
+            let inputs = encoded(&(0..count).collect::<Vec<_>>());
+            let count = u32::try_from(count).unwrap();
+            source.write_batch(count, &inputs, &mut many);
+            let message = Message::decode(&many).unwrap();
+            let batch = Batch::decode(message.data).unwrap();
+            assert_eq!((message.request, batch.request, batch.items.left()), ("BATCH", "half", count));
+            assert_eq!(batch.items, source.inputs(count, &many), "and found again");
+        }
+    }
+
+    #[test]
+    fn frames_grow_step_by_step_to_a_quarter_of_a_millisecond() {
+        let source = source(Policy::default());
+        assert_eq!(source.batch_size(), 1);
+        source.learned(1, MICRO);
+        assert_eq!(source.batch_size(), 4);
+        source.learned(4, MICRO);
+        assert_eq!(source.batch_size(), 16);
+        source.learned(16, 80 * MICRO);
+        assert_eq!(source.batch_size(), 50);
+        source.learned(1000, MICRO);
+        assert_eq!(source.batch_size(), BATCH_ITEMS);
+    }
+
+    #[test]
+    fn one_slow_answer_ends_it_at_once() {
+        let source = source(Policy::default());
+        source.learned(1000, MICRO);
+        source.learned(1, 200 * MICRO);
+        assert_eq!(source.batch_size(), 1);
+    }
+
+    #[test]
+    fn tasks_with_something_of_their_own_go_one_by_one() {
+        for policy in [
+            Policy::once(),
+            Policy::default().with_key(),
+            Policy::default().timeout(MICRO),
+            Policy::default().soft_timeout(MICRO),
+            Policy::default().total_timeout(MICRO),
+        ] {
+            let source = source(policy);
+            source.learned(1000, MICRO);
+            assert_eq!(source.batch_size(), 1);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Tasks of one source that came one after the other and wait together: their inputs lie in one buffer, and only what is handed
+//! out becomes an entry of the table.
+
+use super::super::action::Ticket;
+use super::NewTask;
+
+/// Bytes of inputs in one run, at most, but for one input: a slow task of many holds no more than that.
+const RUN_BYTES: usize = 64 * 1024;
+
+/// Inputs in one run, at most.
+const RUN_ITEMS: usize = 4_096;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Run<T> {
+    /// Of those that are left.
+    ticket: T,
+    /// Of the first that is left, for people.
+    number: u64,
+    buffers: RunBuffers,
+    /// How many were taken.
+    taken: usize,
+}
+
+/// The memory of a run, to be used again.
+#[derive(Debug, Default)]
+pub(crate) struct RunBuffers {
+    /// The inputs, one after the other.
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<u32>,
+}
+
+/// Some of a run, taken from its front.
+#[derive(Debug)]
+pub(super) struct Taken<'a, T> {
+    pub(super) ticket: T,
+    pub(super) number: u64,
+    pub(super) count: u32,
+    pub(super) inputs: &'a [u8],
+}
+
+impl<T> Run<T> {
+    /// A run that begins with the task of that number, whose input is pushed next. Only `ticket` knows how many tasks it is for.
+    pub(crate) fn new(ticket: T, number: u64, buffers: RunBuffers) -> Self {
+        Self { ticket, number, buffers, taken: 0 }
+    }
+
+    /// Of the tasks in it.
+    pub(crate) fn ticket(&mut self) -> &mut T {
+        &mut self.ticket
+    }
+
+    /// Adds an input.
+    pub(crate) fn push(&mut self, input: &[u8]) {
+        self.buffers.bytes.extend_from_slice(input);
+        self.buffers.ends.push(u32::try_from(self.buffers.bytes.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Whether the next input belongs to another one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.buffers.bytes.len() >= RUN_BYTES || self.buffers.ends.len() >= RUN_ITEMS
+    }
+
+    /// How many tasks are left.
+    pub(crate) fn left(&self) -> u32 {
+        u32::try_from(self.buffers.ends.len() - self.taken).unwrap_or(u32::MAX)
+    }
+
+    /// Its memory, emptied.
+    pub(super) fn into_buffers(self) -> RunBuffers {
+        let mut buffers = self.buffers;
+        buffers.bytes.clear();
+        buffers.ends.clear();
+        // One with a single large input is not to be kept at that size.
+        buffers.bytes.shrink_to(2 * RUN_BYTES);
+        buffers
+    }
+
+    /// Where the inputs of the next `count` tasks end.
+    fn end_of(&self, count: usize) -> usize {
+        let last = (self.taken + count).checked_sub(1).and_then(|last| self.buffers.ends.get(last));
+        last.map_or(0, |end| *end as usize)
+    }
+}
+
+impl<T: Ticket> Run<T> {
+    /// Takes the first as a task by itself.
+    pub(crate) fn take_one(&mut self) -> Option<NewTask<T>> {
+        if self.left() == 0 {
+            return None;
+        }
+        let Taken { ticket, number, inputs, .. } = self.take(1, 0);
+        let (mut body, weight) = (Vec::new(), inputs.len());
+        let source = ticket.source()?;
+        let policy = source.policy();
+        source.write_one(inputs, &mut body);
+        Some(NewTask { ticket, number, body, weight, policy })
+    }
+
+    /// Takes up to `most` tasks whose inputs have `bytes` together, but at least one.
+    pub(super) fn take(&mut self, most: u32, bytes: usize) -> Taken<'_, T> {
+        let begin = self.end_of(0);
+        let mut count = (most.min(self.left()) as usize).max(1);
+        if count > 1 && self.end_of(count) - begin > bytes {
+            let ends = self.buffers.ends.get(self.taken..self.taken + count).unwrap_or_default();
+            count = ends.partition_point(|end| *end as usize - begin <= bytes).max(1);
+        }
+        let end = self.end_of(count);
+        let taken = u32::try_from(count).unwrap_or(u32::MAX);
+        let (ticket, number) = (self.ticket.split_front(taken), self.number);
+        self.taken += count;
+        self.number += u64::from(taken);
+        let inputs = self.buffers.bytes.get(begin..end).unwrap_or_default();
+        Taken { ticket, number, count: taken, inputs }
+    }
+}
