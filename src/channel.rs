@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stokehold_protocol::{BadData, Data, Request, check_user_name, data};
 
-use crate::core::Source;
+use crate::core::{RunBuffers, Source};
 use crate::driver::{Admission, ComesAbout, Lane, Refusal, Shared};
 use crate::pool::With;
 use crate::results::Results;
@@ -133,9 +133,8 @@ pub(crate) fn is_even(lane: &Lane) -> bool {
     lane.sent() == lane.received()
 }
 
-/// For how many jobs more there is room in a channel.
-fn room(lane: &Lane) -> u64 {
-    let sent = lane.sent();
+/// For how many jobs more there is room in a channel when so many were sent.
+fn room(lane: &Lane, sent: u64) -> u64 {
     let between = sent.saturating_sub(lane.received());
     if between == 0 || !lane.is_wanted() {
         return 1;
@@ -219,7 +218,7 @@ impl<J: ?Sized> JobSender<J> {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Full) if self.has_room() => {
                     claim.get_or_insert_with(|| self.shared.claim_room(input.len()));
-                    self.shared.wait_for_room(input.len(), Admission::Channel, None);
+                    self.shared.wait_for_room(1, input.len(), Admission::Channel, None);
                 }
                 Err(Refusal::Full) => {
                     self.shared.block_until(None, ComesAbout::Anywhere, |waker| {
@@ -232,26 +231,48 @@ impl<J: ?Sized> JobSender<J> {
     }
 
     /// Whether the channel itself takes another job now.
-    pub(crate) fn has_room(&self) -> bool {
-        let sent = self.lane.sent();
+    fn has_room(&self) -> bool {
+        self.has_room_behind(0)
+    }
+
+    /// Whether it takes another job behind so many that are about to be sent.
+    #[inline]
+    pub(crate) fn has_room_behind(&self, jobs: usize) -> bool {
+        let sent = self.lane.sent() + jobs as u64;
         if sent < self.room_until.load(Ordering::Relaxed) {
             return true;
         }
-        let room = room(&self.lane).min(LOOK_EVERY);
+        let room = room(&self.lane, sent).min(LOOK_EVERY);
         self.room_until.store(sent + room, Ordering::Relaxed);
         room > 0
     }
 
-    /// Takes the input if there is room for it now.
-    pub(crate) fn offer(&self, input: &[u8]) -> Result<(), Refusal> {
+    /// Whether jobs in hand had better be sent than wait for more.
+    #[inline]
+    pub(crate) fn are_due(&self, jobs: &RunBuffers) -> bool {
+        self.shared.are_due(jobs)
+    }
+
+    /// Takes all of the jobs if there is room for them now, for each of which there was room in the channel.
+    pub(crate) fn offer_all(&self, jobs: &mut RunBuffers) -> Result<(), Refusal> {
+        self.check()?;
+        self.shared.submit_jobs(&self.lane, jobs)
+    }
+
+    /// Whether a job would have a receiver, and the pool lets tasks in.
+    fn check(&self) -> Result<(), Refusal> {
         if !self.lane.is_wanted() {
             return Err(Refusal::Closed);
         }
-        if self.shared.is_closed()
-            && let Some(refusal) = self.shared.refusal()
-        {
-            return Err(refusal);
+        match self.shared.is_closed().then(|| self.shared.refusal()).flatten() {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
         }
+    }
+
+    /// Takes the input if there is room for it now.
+    fn offer(&self, input: &[u8]) -> Result<(), Refusal> {
+        self.check()?;
         if !self.has_room() {
             return Err(Refusal::Full);
         }
@@ -260,7 +281,7 @@ impl<J: ?Sized> JobSender<J> {
 
     /// Puts an outcome in place of a job that cannot be sent.
     pub(crate) fn refuse(&self, error: TaskError) {
-        self.lane.fail(self.lane.next_index(), Box::new(error));
+        self.lane.fail(self.lane.next_index(1), error);
     }
 }
 

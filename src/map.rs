@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use stokehold_protocol::Request;
 
 use crate::channel::{JobSender, encode};
+use crate::core::RunBuffers;
 use crate::driver::Refusal;
 use crate::pool::With;
 use crate::results::{Completed, Results};
@@ -98,18 +99,18 @@ impl With<'_> {
     }
 }
 
-/// The memory for encoding a job that is kept for the next one, at most.
-const INPUT_BYTES_KEPT: usize = 64 * 1024;
-
 /// An iterator over the results of an iterator of jobs; see [`Pool::imap`].
 #[derive(Debug)]
 pub struct Imap<I: Iterator, J: ?Sized, R> {
     jobs: I,
     sender: Option<JobSender<J>>,
     results: Results<R>,
-    /// The job in hand, encoded, and whether it found no room.
-    input: Vec<u8>,
-    is_held: bool,
+    /// Jobs that are encoded and not sent.
+    input: RunBuffers,
+    /// What became of the job behind them that cannot be sent.
+    unsendable: Option<TaskError>,
+    /// The iterator has no more.
+    is_exhausted: bool,
     /// Whether every job has a result, also those that the pool does not take any more.
     complete: bool,
     /// Why the pool takes no more.
@@ -127,8 +128,9 @@ where
             jobs,
             sender: Some(sender),
             results,
-            input: Vec::new(),
-            is_held: false,
+            input: RunBuffers::default(),
+            unsendable: None,
+            is_exhausted: false,
             complete: false,
             refusal: None,
         }
@@ -152,11 +154,11 @@ where
                 return self.results.recv();
             }
             // Full: either a result comes, or the queue gets room because somebody else's task is done.
-            self.results.wait_to_go_on(if self.is_held { self.input.len() } else { 0 });
+            self.results.wait_to_go_on(self.input.len(), self.input.bytes());
         }
     }
 
-    /// Takes a job from the iterator and sends it; false if there is no room, or no job.
+    /// Takes jobs from the iterator, as many as are to be sent together, and sends them; false if there is no room.
     fn put_in(&mut self) -> bool {
         let Some(sender) = &self.sender else { return false };
         if let Some(refusal) = &self.refusal {
@@ -166,36 +168,46 @@ where
             }
             return true;
         }
-        if !self.is_held {
-            if !sender.has_room() {
-                return false;
-            }
-            let Some(job) = self.jobs.next() else {
-                self.sender = None;
-                return true;
-            };
-            self.input.clear();
-            self.input.shrink_to(INPUT_BYTES_KEPT);
-            if let Err(error) = encode(job.borrow(), &mut self.input) {
-                sender.refuse(TaskError::new(TaskErrorKind::Encode, 0, error.to_string()));
-                return true;
+        while self.unsendable.is_none() && !self.is_exhausted && sender.has_room_behind(self.input.len()) {
+            match self.jobs.next() {
+                None => self.is_exhausted = true,
+                Some(job) => match self.input.try_push(|input| encode(job.borrow(), input)) {
+                    Ok(()) if sender.are_due(&self.input) => break,
+                    Ok(()) => {}
+                    Err(error) => {
+                        self.unsendable = Some(TaskError::new(TaskErrorKind::Encode, 0, error.to_string()));
+                    }
+                },
             }
         }
-        self.is_held = false;
-        match sender.offer(&self.input) {
-            Ok(()) => {}
-            Err(Refusal::Full) => {
-                self.is_held = true;
-                return false;
-            }
+        let sent = match self.input.len() {
+            0 if self.unsendable.is_none() && !self.is_exhausted => return false,
+            0 => Ok(()),
+            _ => sender.offer_all(&mut self.input),
+        };
+        match sent {
+            Err(Refusal::Full) => return false,
             Err(refusal) => {
                 let refusal = refused(refusal);
-                sender.refuse(refusal.clone());
+                // Those in hand have that for their result, each; no other is taken.
+                for _ in 0..self.input.len() + usize::from(self.unsendable.is_some()) {
+                    sender.refuse(refusal.clone());
+                }
+                self.input = RunBuffers::default();
+                self.unsendable = None;
                 match self.complete {
                     true => self.refusal = Some(refusal),
-                    false => self.sender = None,
+                    false => self.is_exhausted = true,
                 }
             }
+            Ok(()) => {
+                if let Some(error) = self.unsendable.take() {
+                    sender.refuse(error);
+                }
+            }
+        }
+        if self.is_exhausted {
+            self.sender = None;
         }
         true
     }
@@ -206,7 +218,7 @@ fn refused(refusal: Refusal) -> TaskError {
     match refusal {
         Refusal::Broken(death) => {
             let mut error = TaskError::new(TaskErrorKind::Broken, 0, death.to_string());
-            error.death = Some(death);
+            error.details.death = Some(death);
             error
         }
         // No other kind says that it was not sent.

@@ -244,7 +244,7 @@ impl Pool {
                 Err(Refusal::Full) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
-            if !self.shared.wait_for_room(0, Admission::Ordinary, deadline.map(|(at, _)| at)) {
+            if !self.shared.wait_for_room(1, 0, Admission::Ordinary, deadline.map(|(at, _)| at)) {
                 return Err(SubmitError::Timeout(deadline.map_or(Duration::MAX, |(_, asked)| asked)));
             }
         }

@@ -85,19 +85,19 @@ impl<R> Results<R> {
     /// The next result if it is there. Never blocks.
     #[inline]
     pub fn try_recv(&mut self) -> Option<Completed<R>> {
-        let (index, job) = self.inbox.next(&self.lane)?;
-        let (bytes, answered_by, result) = match job {
-            Job::Failed(error) => (0, None, Err(*error)),
-            Job::Answered { value, bytes, origin } => {
-                let result = (self.decode)(Cow::Borrowed(self.inbox.bytes(&value)));
-                let result = result.map_err(|error| undecodable(&error, origin));
-                (bytes, Some(AnsweredBy::from(origin)), result)
-            }
-        };
-        self.inbox.release(&self.lane);
-        self.lane.receive(bytes);
-        self.lane.moved();
-        Some(Completed { index, answered_by, result })
+        let decode = self.decode;
+        let completed = self.inbox.receive(&self.lane, |index, job| match job {
+            Job::Answered(value, origin) => Completed {
+                index,
+                answered_by: Some(AnsweredBy::from(origin)),
+                result: decode(Cow::Borrowed(value)).map_err(|error| undecodable(&error, origin)),
+            },
+            Job::Failed(error) => Completed { index, answered_by: None, result: Err(error) },
+        });
+        if completed.is_some() {
+            self.lane.moved();
+        }
+        completed
     }
 
     /// Whether nothing more can come; if not, `waker` is woken when that may have changed. A pool that is closed lets no job
@@ -108,10 +108,10 @@ impl<R> Results<R> {
         })
     }
 
-    /// Blocks until a result arrives, or, if none is on its way, until the queue has room for `bytes`.
-    pub(crate) fn wait_to_go_on(&self, bytes: usize) {
+    /// Blocks until a result arrives, or, if none is on its way, until the queue has room for so many jobs of `bytes` together.
+    pub(crate) fn wait_to_go_on(&self, jobs: usize, bytes: usize) {
         if is_even(&self.lane) {
-            self.shared.wait_for_room(bytes, Admission::Channel, None);
+            self.shared.wait_for_room(jobs, bytes, Admission::Channel, None);
         } else {
             self.shared.block_until(None, ComesAbout::Anywhere, |waker| self.lane.has_arrived(waker));
         }
@@ -119,6 +119,7 @@ impl<R> Results<R> {
 }
 
 impl From<Origin> for AnsweredBy {
+    #[inline]
     fn from(origin: Origin) -> Self {
         let Origin { worker, pid, attempt, elapsed, .. } = origin;
         Self { worker, pid, attempt, elapsed }

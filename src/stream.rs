@@ -326,7 +326,7 @@ impl<I: DeserializeOwned, R> ResultStream<I, R> {
                 Err(error) => {
                     self.abandon();
                     let mut error = TaskError::new(TaskErrorKind::Decode, self.number, error.to_string());
-                    error.attempt = attempt;
+                    error.details.attempt = attempt;
                     Err(error)
                 }
             },

@@ -334,7 +334,7 @@ impl<R> Unsent<R> {
                 Err(TrySubmitError::Full(again)) => unsent = again,
             }
             claim.get_or_insert_with(|| shared.claim_room(unsent.body.len()));
-            if !shared.wait_for_room(unsent.body.len(), Admission::Ordinary, deadline.map(|(at, _)| at)) {
+            if !shared.wait_for_room(1, unsent.body.len(), Admission::Ordinary, deadline.map(|(at, _)| at)) {
                 return Err(SubmitError::Timeout(deadline.map_or(Duration::MAX, |(_, asked)| asked)));
             }
         }
@@ -360,7 +360,7 @@ pub(crate) fn leave_encoded(answer: Cow<'_, [u8]>) -> Result<Data, BadData> {
 
 /// What an outcome is for whoever asked.
 pub(crate) fn decoded<R>(outcome: Outcome, decode: Decode<R>) -> Result<R, TaskError> {
-    let Answered { data, origin } = outcome.map_err(|error| *error)?;
+    let Answered { data, origin } = outcome?;
     decode(Cow::Owned(data)).map_err(|error| undecodable(&error, origin))
 }
 
@@ -368,8 +368,8 @@ pub(crate) fn decoded<R>(outcome: Outcome, decode: Decode<R>) -> Result<R, TaskE
 #[cold]
 pub(crate) fn undecodable(error: &BadData, origin: Origin) -> TaskError {
     let mut task_error = TaskError::new(TaskErrorKind::Decode, origin.task, error.to_string());
-    task_error.attempt = origin.attempt;
-    task_error.worker = Some(origin.worker);
-    task_error.pid = Some(origin.pid);
+    task_error.details.attempt = origin.attempt;
+    task_error.details.worker = Some(origin.worker);
+    task_error.details.pid = Some(origin.pid);
     task_error
 }

@@ -96,10 +96,22 @@ impl Ctx {
         self.turn = self.line.begin(self.turn, id);
     }
 
-    /// The task that was just begun is one of a batch.
-    #[inline]
-    pub(crate) fn mute_items(&mut self) {
+    /// The first task of a batch is taken into hand; [`begin_next`](Self::begin_next) begins each.
+    pub(crate) fn begin_batch(&mut self, request: &'static str, id: u32) {
+        self.request = request;
+        self.task_id = id;
+        self.attempt = 1;
+        self.key = None;
+        self.deadline = None;
         self.is_mute = true;
+    }
+
+    /// The next task of a batch: its handler begins now.
+    #[inline]
+    pub(crate) fn begin_next(&mut self, task: u64) {
+        *self.cancelled.get_mut() = false;
+        self.tasks = task;
+        self.turn = self.line.begin(self.turn, self.task_id);
     }
 
     /// The handler has ended; its answer comes next.

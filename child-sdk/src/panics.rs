@@ -16,6 +16,8 @@ use crate::failure;
 thread_local! {
     /// Whether this thread is inside a handler.
     static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
+    /// Whether there is a record. Looked at for every task, unlike the record itself, which costs more.
+    static HAS_RECORD: Cell<bool> = const { Cell::new(false) };
     /// The first panic of the handler that runs.
     static RECORD: RefCell<Option<Record>> = const { RefCell::new(None) };
 }
@@ -42,9 +44,9 @@ pub(crate) fn install_hook() {
 /// Runs a handler. A panic becomes FAILED.
 pub(crate) fn catch<T>(handler: impl FnOnce() -> T) -> Result<T, Box<WireFailure>> {
     // A handler may have caught a panic itself; what was kept of that is not this handler's.
-    RECORD.with_borrow_mut(|slot| {
-        slot.take_if(|_| true);
-    });
+    if HAS_RECORD.take() {
+        RECORD.take();
+    }
     IN_HANDLER.set(true);
     // The state may be left half-changed by a panic. That is the author's to judge, and documented on `Worker::on`.
     let outcome = panic::catch_unwind(AssertUnwindSafe(handler));
@@ -79,6 +81,7 @@ fn record(info: &PanicHookInfo<'_>) -> bool {
         return false;
     }
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    HAS_RECORD.set(true);
     RECORD.with_borrow_mut(|slot| {
         let first = slot.is_none();
         *slot = Some(Record { place, backtrace: Backtrace::force_capture() });

@@ -1,15 +1,37 @@
 //! The check of `data`: one value, nothing behind it, at most 64 levels deep, texts valid UTF-8, map keys texts and unique,
 //! no extension types (SPEC 5). Iterative; memory grows with the keys seen, never with a count that was declared.
 
+use std::cmp::Ordering;
+
 use crate::error::DataError;
 use crate::limits::DEPTH_MAX;
-use crate::wire::{Marker, Reader};
+use crate::wire::{Marker, Reader, fixed_len};
 
 /// Checks that `data` is exactly one value of the data model.
 ///
 /// The engine never calls this for payloads it only carries; SDKs and typed decoding do. Cost: a few ns for a byte string of
 /// any size, otherwise linear in the number of values.
+#[inline]
 pub fn check(data: &[u8]) -> Result<(), DataError> {
+    // A number, a truth value or nil is known by its first byte.
+    match data.first().and_then(|mark| fixed_len(*mark)).map(|len| data.len().cmp(&len)) {
+        Some(Ordering::Equal) => Ok(()),
+        Some(Ordering::Less) => Err(DataError::Truncated),
+        Some(Ordering::Greater) => Err(DataError::TrailingBytes),
+        None if matches!(data, [0xc4..=0xc6, ..]) => check_bytes(data),
+        None => check_long(data),
+    }
+}
+
+/// The same for a byte string, which is known by its length.
+fn check_bytes(data: &[u8]) -> Result<(), DataError> {
+    let mut reader = Reader::new(data);
+    reader.marker()?;
+    if reader.rest().is_empty() { Ok(()) } else { Err(DataError::TrailingBytes) }
+}
+
+/// The same for all other values.
+fn check_long(data: &[u8]) -> Result<(), DataError> {
     let mut reader = Reader::new(data);
     let mut levels: Vec<Level> = Vec::new();
     let mut keys: Vec<&str> = Vec::new();

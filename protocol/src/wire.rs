@@ -154,14 +154,52 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How many bytes a value with that mark takes, the mark included, if the mark alone says so; else 0.
+static FIXED_LENS: [u8; 256] = fixed_lens();
+
+const fn fixed_lens() -> [u8; 256] {
+    let mut lens = [0; 256];
+    let mut mark = 0;
+    while mark < lens.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "a mark is one byte")]
+        let len = match mark as u8 {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => 1,
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            0xcb | 0xcf | 0xd3 => 9,
+            _ => 0,
+        };
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the loop ends with the array; in a constant it is a compile error"
+        )]
+        {
+            lens[mark] = len;
+        }
+        mark = mark.saturating_add(1);
+    }
+    lens
+}
+
+/// How many bytes a value with that mark takes, the mark included, if the mark alone says so.
+#[inline]
+pub(crate) fn fixed_len(mark: u8) -> Option<usize> {
+    FIXED_LENS.get(usize::from(mark)).map(|len| usize::from(*len)).filter(|len| *len > 0)
+}
+
 /// How many bytes the value at the front of `bytes` takes. Its texts are not looked into, and it may be cut off: then its length
 /// is an error or reaches beyond `bytes`.
 #[inline]
 pub fn value_len(bytes: &[u8]) -> Result<usize, DataError> {
     // Most values are no lists: their length stands in front.
-    match bytes.first() {
-        Some(0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff) => Ok(1),
-        Some(mark @ 0xa0..=0xbf) => Ok(usize::from(mark & 0x1f).saturating_add(1)),
+    if let Some(len) = bytes.first().and_then(|mark| fixed_len(*mark)) {
+        return Ok(len);
+    }
+    match *bytes {
+        [mark @ 0xa0..=0xbf, ..] => Ok(usize::from(mark & 0x1f).saturating_add(1)),
+        [0xc4 | 0xd9, len, ..] => Ok(usize::from(len).saturating_add(2)),
+        [0xc5 | 0xda, high, low, ..] => Ok(usize::from(u16::from_be_bytes([high, low])).saturating_add(3)),
         _ => values_len(bytes, 1),
     }
 }

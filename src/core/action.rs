@@ -78,7 +78,7 @@ pub(crate) enum Action<T> {
         /// Whose it is.
         ticket: T,
         /// How it ended.
-        error: Box<TaskError>,
+        error: TaskError,
     },
     /// SIGKILL to the worker's group.
     Kill {

@@ -27,7 +27,7 @@ pub use death::{Cause, CpuTime, Death, Limit, WorkerState};
 #[cfg(test)]
 pub(crate) use flaw::Flaw;
 pub(crate) use outbox::Outbox;
-pub(crate) use outcome::{Answered, Origin, Outcome};
+pub(crate) use outcome::{Answered, Details, Origin, Outcome};
 pub use outcome::{Attempt, AttemptEnd, TaskError, TaskErrorKind};
 pub use policy::{Policy, RetryFailures};
 pub use recycle::Recycle;

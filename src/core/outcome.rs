@@ -9,7 +9,7 @@ use stokehold_protocol::Failure;
 use super::{Death, Limit};
 
 /// The end of a task, as the core gives it out.
-pub(crate) type Outcome = Result<Answered, Box<TaskError>>;
+pub(crate) type Outcome = Result<Answered, TaskError>;
 
 /// An answer with where it came from.
 #[derive(Debug)]
@@ -40,6 +40,13 @@ pub(crate) struct Origin {
 /// Its `Debug` is its text in brackets: that is what a `main` that returns an error prints.
 #[derive(Clone)]
 pub struct TaskError {
+    /// Apart, so that a result that is good is not as large as the story of a bad one.
+    pub(crate) details: Box<Details>,
+}
+
+/// What is known of the end of a task without an answer.
+#[derive(Clone)]
+pub(crate) struct Details {
     pub(crate) kind: TaskErrorKind,
     pub(crate) task: u64,
     pub(crate) attempt: u32,
@@ -140,7 +147,7 @@ pub enum TaskErrorKind {
 
 impl TaskError {
     pub(crate) fn new(kind: TaskErrorKind, task: u64, detail: impl Into<String>) -> Self {
-        Self {
+        let details = Details {
             kind,
             task,
             attempt: 0,
@@ -151,65 +158,66 @@ impl TaskError {
             death: None,
             attempts: Vec::new(),
             shown: false,
-        }
+        };
+        Self { details: Box::new(details) }
     }
 
     /// How its attempts ended, oldest first: those that a worker may have begun. Empty for a task that ended at its first
     /// failure without another try.
     pub fn attempts(&self) -> &[Attempt] {
-        &self.attempts
+        &self.details.attempts
     }
 
     /// Which of the ways.
     pub fn kind(&self) -> TaskErrorKind {
-        self.kind
+        self.details.kind
     }
 
     /// The task's number: tasks of a pool are counted from 1 in the order of submission.
     pub fn task(&self) -> u64 {
-        self.task
+        self.details.task
     }
 
     /// Which attempt ended so, from 1; 0 if it was never handed to a worker.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.details.attempt
     }
 
     /// The worker that had it last, by slot.
     pub fn worker(&self) -> Option<usize> {
-        self.worker
+        self.details.worker
     }
 
     /// That worker's process id.
     pub fn pid(&self) -> Option<u32> {
-        self.pid
+        self.details.pid
     }
 
     /// How that worker died, if it did.
     pub fn death(&self) -> Option<&Death> {
-        self.death.as_deref()
+        self.details.death.as_deref()
     }
 
     /// The exit code of the worker that died.
     pub fn exit_code(&self) -> Option<i32> {
-        self.death.as_ref().and_then(|death| death.code())
+        self.details.death.as_ref().and_then(|death| death.code())
     }
 
     /// The signal that ended the worker.
     pub fn signal(&self) -> Option<i32> {
-        self.death.as_ref().and_then(|death| death.signal())
+        self.details.death.as_ref().and_then(|death| death.signal())
     }
 
     /// The last lines that the worker which died wrote to stderr.
     pub fn stderr_tail(&self) -> &str {
-        self.death.as_ref().map_or("", |death| &death.stderr_tail)
+        self.details.death.as_ref().map_or("", |death| &death.stderr_tail)
     }
 
     /// The code of a failure, as the worker gave it ("error", "bad_data", "acme.no_such_user"), or the matching one of the
     /// protocol for what the parent decided.
     pub fn code(&self) -> &str {
         use stokehold_protocol::code;
-        match (self.kind, &self.failure) {
+        match (self.details.kind, &self.details.failure) {
             (TaskErrorKind::Failed, Some(failure)) => &failure.code,
             (TaskErrorKind::Failed, None) => code::ERROR,
             (TaskErrorKind::Cancelled { .. }, _) => code::CANCELLED,
@@ -223,50 +231,54 @@ impl TaskError {
 
     /// What the worker said of its failure, or what happened, without the names around it.
     pub fn message(&self) -> &str {
-        self.failure.as_ref().map_or(&self.detail, |failure| &failure.message)
+        self.details.failure.as_ref().map_or(&self.details.detail, |failure| &failure.message)
     }
 
     /// The causes behind a failure's message, outermost first.
     pub fn chain(&self) -> &[String] {
-        self.failure.as_ref().map_or(&[], |failure| &failure.chain)
+        self.details.failure.as_ref().map_or(&[], |failure| &failure.chain)
     }
 
     /// The worker's backtrace or stack trace.
     pub fn backtrace(&self) -> Option<&str> {
-        self.failure.as_ref().and_then(|failure| failure.trace.as_deref())
+        self.details.failure.as_ref().and_then(|failure| failure.trace.as_deref())
     }
 
     /// What the worker sent with its failure, encoded.
     pub fn data(&self) -> Option<&[u8]> {
-        self.failure.as_ref().and_then(|failure| failure.data.as_deref())
+        self.details.failure.as_ref().and_then(|failure| failure.data.as_deref())
     }
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.task {
+        match self.details.task {
             0 => f.write_str("a job")?,
             number => write!(f, "task {number}")?,
         }
-        match self.kind {
-            TaskErrorKind::Broken => write!(f, " has no answer, because the pool broke: {}", self.detail),
+        match self.details.kind {
+            TaskErrorKind::Broken => {
+                write!(f, " has no answer, because the pool broke: {}", self.details.detail)
+            }
             TaskErrorKind::Cancelled { may_have_run: false } => f.write_str(" was cancelled before it began"),
             TaskErrorKind::Cancelled { may_have_run: true } => {
                 f.write_str(" was cancelled; a worker may have run it in part")
             }
             TaskErrorKind::Closed => f.write_str(" has no answer, because the pool was shut down"),
-            TaskErrorKind::Decode => write!(f, " was answered, but with something else: {}", self.detail),
+            TaskErrorKind::Decode => {
+                write!(f, " was answered, but with something else: {}", self.details.detail)
+            }
             TaskErrorKind::Encode | TaskErrorKind::Refused => {
-                write!(f, " could not be sent: {}", self.detail)
+                write!(f, " could not be sent: {}", self.details.detail)
             }
             TaskErrorKind::Failed => {
-                if let (Some(worker), Some(pid)) = (self.worker, self.pid) {
+                if let (Some(worker), Some(pid)) = (self.details.worker, self.details.pid) {
                     write!(f, " failed in worker {worker} (pid {pid})")?;
                 } else {
                     f.write_str(" failed")?;
                 }
-                if self.attempt > 1 {
-                    write!(f, ", attempt {}", self.attempt)?;
+                if self.details.attempt > 1 {
+                    write!(f, ", attempt {}", self.details.attempt)?;
                 }
                 write!(f, ": {}", self.message())?;
                 if self.code() != stokehold_protocol::code::ERROR {
@@ -283,20 +295,20 @@ impl fmt::Display for TaskError {
                     times => write!(f, " killed its worker, or died with it, {times} times; the last time ")?,
                 }
                 self.write_death(f)?;
-                match self.shown {
+                match self.details.shown {
                     true => f.write_str("; results of it were handed out, so it is not tried again (see Policy::restart_stream)"),
                     false => Ok(()),
                 }
             }
             TaskErrorKind::TimedOut { limit, may_have_run } => {
                 write!(f, " took too long {limit}")?;
-                match (self.attempt, may_have_run) {
+                match (self.details.attempt, may_have_run) {
                     (_, false) => f.write_str(" and never began")?,
                     (0 | 1, true) => {}
                     (last, true) => write!(f, ", the last time in attempt {last}")?,
                 }
-                if !self.detail.is_empty() {
-                    write!(f, ": {}", self.detail)?;
+                if !self.details.detail.is_empty() {
+                    write!(f, ": {}", self.details.detail)?;
                 }
                 Ok(())
             }
@@ -311,21 +323,22 @@ impl fmt::Display for TaskError {
 impl TaskError {
     /// How many workers died doing it, as far as that was kept.
     fn deaths(&self) -> u32 {
-        let died = self.attempts.iter().filter(|attempt| matches!(attempt.end, AttemptEnd::Died(_))).count();
-        if died == 0 { self.attempt } else { u32::try_from(died).unwrap_or(u32::MAX) }
+        let died =
+            self.details.attempts.iter().filter(|attempt| matches!(attempt.end, AttemptEnd::Died(_))).count();
+        if died == 0 { self.details.attempt } else { u32::try_from(died).unwrap_or(u32::MAX) }
     }
 
     fn write_death(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.death {
+        match &self.details.death {
             Some(death) => write!(f, "{death}"),
-            None => f.write_str(&self.detail),
+            None => f.write_str(&self.details.detail),
         }
     }
 }
 
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TaskError({:?}: {self})", self.kind)
+        write!(f, "TaskError({:?}: {self})", self.details.kind)
     }
 }
 

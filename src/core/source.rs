@@ -16,8 +16,12 @@ const BATCH_TIME: Duration = Duration::from_micros(250);
 /// Inputs in one frame, at most: beyond it nothing is gained any more.
 const BATCH_ITEMS: u32 = 1_024;
 
-/// So many times more than the last time, at most: one lucky measurement hoards nothing.
-const GROWTH: u32 = 4;
+/// So many times more or fewer than the last time, at most: one lucky measurement hoards nothing, and one moment in which somebody
+/// else had the processor does not undo what was learned.
+const STEP: u32 = 4;
+
+/// What took so long was no such moment.
+const LONG: Duration = Duration::from_millis(10);
 
 /// What the tasks of one source have in common.
 #[derive(Debug)]
@@ -81,10 +85,23 @@ impl Source {
 
     /// `items` of them took that long in a worker, from one answer to the next.
     pub(crate) fn learned(&self, items: u32, took: Duration) {
+        let size = self.size.load(Ordering::Relaxed);
         let each = took.as_nanos() / u128::from(items.max(1));
-        let wanted = u32::try_from(BATCH_TIME.as_nanos() / each.max(1)).unwrap_or(u32::MAX);
-        let most = items.saturating_mul(GROWTH).min(BATCH_ITEMS);
-        self.size.store(wanted.clamp(1, most.max(1)), Ordering::Relaxed);
+        let wanted =
+            u32::try_from(BATCH_TIME.as_nanos() / each.max(1)).unwrap_or(u32::MAX).clamp(1, BATCH_ITEMS);
+        let new = if wanted >= size {
+            wanted.min(size.saturating_mul(STEP))
+        } else if took >= LONG {
+            wanted
+        } else if took > BATCH_TIME || items >= size / 2 {
+            wanted.max(size / STEP)
+        } else {
+            // Of few that took no long time, most of it was the way there and back: that says nothing against many.
+            size
+        };
+        if new != size {
+            self.size.store(new, Ordering::Relaxed);
+        }
     }
 
     /// Several in one frame did not work out: one by one from now on, until that is learned anew.

@@ -156,7 +156,7 @@ impl<T: Ticket> Supervisor<T> {
             Phase::Broken(death) => broken(number, death),
             _ => closed(number),
         };
-        self.fail_task(ticket, weight, Box::new(error));
+        self.fail_task(ticket, weight, error);
     }
 
     // Facts.

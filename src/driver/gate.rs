@@ -124,6 +124,17 @@ struct State {
     early_death: Option<Arc<Death>>,
 }
 
+impl State {
+    /// Jobs are let in. Gives the number of the first and its place in its channel.
+    fn count_jobs(&mut self, lane: &Lane, count: u32, bytes: usize) -> (u64, u64) {
+        self.unanswered += count as usize;
+        self.unanswered_bytes += bytes;
+        let number = self.next_number + 1;
+        self.next_number += u64::from(count);
+        (number, lane.next_index(count))
+    }
+}
+
 impl Gate {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
@@ -147,7 +158,7 @@ impl Gate {
     ) -> Result<(u64, usize), Refusal> {
         let mut state = self.lock();
         if admission != Admission::Reserved {
-            self.check(&state, body.len(), admission)?;
+            self.check(&state, 1, body.len(), admission)?;
             state.unanswered += 1;
         } else if let Some(refusal) = &state.refusal {
             let refusal = refusal.clone();
@@ -160,45 +171,60 @@ impl Gate {
         let number = state.next_number;
         let task = NewTask { ticket: ticket(number), number, body: std::mem::take(body), weight, policy };
         state.work.push(NewWork::Task(task));
-        Ok((number, self.note_mail(&mut state)))
+        Ok((number, self.note_mail(&mut state, 1)))
     }
 
     /// Lets a job of a channel in, or says why not. Never blocks.
     pub(super) fn submit_job(&self, lane: &Arc<Lane>, input: &[u8]) -> Result<usize, Refusal> {
         let mut state = self.lock();
-        self.check(&state, input.len(), Admission::Channel)?;
-        state.unanswered += 1;
-        state.unanswered_bytes += input.len();
-        state.next_number += 1;
-        let (number, index) = (state.next_number, lane.next_index());
+        self.check(&state, 1, input.len(), Admission::Channel)?;
+        let (number, index) = state.count_jobs(lane, 1, input.len());
         if let Some(NewWork::Run(run)) = state.work.last_mut()
             && !run.is_full()
             && run.ticket().extend(lane, index, number)
         {
             run.push(input);
         } else {
-            let ticket = Ticket::to_lane(number, Arc::clone(lane), index);
-            let mut run = Run::new(ticket, number, state.run_buffers.pop().unwrap_or_default());
-            run.push(input);
-            state.work.push(NewWork::Run(run));
+            let mut buffers = state.run_buffers.pop().unwrap_or_default();
+            buffers.push(input);
+            let ticket = Ticket::to_lane(number, Arc::clone(lane), index, 1);
+            state.work.push(NewWork::Run(Run::new(ticket, number, buffers)));
         }
-        Ok(self.note_mail(&mut state))
+        Ok(self.note_mail(&mut state, 1))
+    }
+
+    /// Lets jobs of a channel in, all or none. Never blocks. `jobs` is empty after success.
+    pub(super) fn submit_jobs(&self, lane: &Arc<Lane>, jobs: &mut RunBuffers) -> Result<usize, Refusal> {
+        let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        let mut state = self.lock();
+        self.check(&state, jobs.len(), jobs.bytes(), Admission::Channel)?;
+        let (number, index) = state.count_jobs(lane, count, jobs.bytes());
+        let buffers = std::mem::replace(jobs, state.run_buffers.pop().unwrap_or_default());
+        let ticket = Ticket::to_lane(number, Arc::clone(lane), index, count);
+        state.work.push(NewWork::Run(Run::new(ticket, number, buffers)));
+        Ok(self.note_mail(&mut state, count as usize))
     }
 
     /// A task came in; gives how many did since the engine last looked. Whoever looks before the lock is given back looks again
     /// after, so that what was said before need not be said again.
-    fn note_mail(&self, state: &mut State) -> usize {
+    fn note_mail(&self, state: &mut State, tasks: usize) -> usize {
         if !self.has_mail.load(Ordering::Relaxed) {
             self.has_mail.store(true, Ordering::SeqCst);
         }
-        state.gathered += 1;
+        state.gathered += tasks;
         state.gathered
     }
 
-    /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
-    pub(super) fn has_room(&self, bytes: usize, admission: Admission, waker: Option<&Waker>) -> bool {
+    /// Whether so many tasks of `bytes` together would be let in; if not, `waker` is woken when that may have changed.
+    pub(super) fn has_room(
+        &self,
+        tasks: usize,
+        bytes: usize,
+        admission: Admission,
+        waker: Option<&Waker>,
+    ) -> bool {
         let mut state = self.lock();
-        if !matches!(self.check(&state, bytes, admission), Err(Refusal::Full)) {
+        if !matches!(self.check(&state, tasks, bytes, admission), Err(Refusal::Full)) {
             return true;
         }
         if let Some(waker) = waker {
@@ -210,7 +236,7 @@ impl Gate {
     /// Counts a place for a task to come.
     pub(super) fn reserve(&self) -> Result<(), Refusal> {
         let mut state = self.lock();
-        self.check(&state, 0, Admission::Ordinary)?;
+        self.check(&state, 1, 0, Admission::Ordinary)?;
         state.unanswered += 1;
         Ok(())
     }
@@ -222,6 +248,11 @@ impl Gate {
         state.unanswered = state.unanswered.saturating_sub(tasks);
         state.unanswered_bytes = state.unanswered_bytes.saturating_sub(bytes);
         std::mem::take(&mut state.wakers)
+    }
+
+    /// Whether jobs in hand are so many, or so large together, that they might not be let in with more.
+    pub(super) fn are_many(&self, jobs: &RunBuffers) -> bool {
+        jobs.len() >= self.bounds.tasks / 4 || jobs.bytes() >= self.bounds.bytes / 4
     }
 
     /// Whether a task of so many bytes is a large one, which others might overtake for ever.
@@ -357,14 +388,15 @@ impl Gate {
         }
     }
 
-    fn check(&self, state: &State, bytes: usize, admission: Admission) -> Result<(), Refusal> {
+    /// Whether so many more tasks of `bytes` together fit.
+    fn check(&self, state: &State, tasks: usize, bytes: usize, admission: Admission) -> Result<(), Refusal> {
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
         }
         if self.letters.as_ref().is_some_and(Letters::is_full) {
             return Err(Refusal::DeadLettersFull);
         }
-        let mut fits = state.unanswered < self.bounds.tasks
+        let mut fits = (state.unanswered.saturating_add(tasks) <= self.bounds.tasks || state.unanswered == 0)
             && (state.unanswered_bytes.saturating_add(bytes) <= self.bounds.bytes || state.unanswered == 0)
             && (state.large_waiting == 0 || self.is_large(bytes) || state.unanswered == 0);
         if admission == Admission::Ordinary {
@@ -405,7 +437,7 @@ mod tests {
         assert!(matches!(submit(&gate), Err(Refusal::DeadLettersFull)));
         assert!(matches!(gate.reserve(), Err(Refusal::DeadLettersFull)));
         assert!(
-            gate.has_room(8, Admission::Ordinary, None),
+            gate.has_room(1, 8, Admission::Ordinary, None),
             "who waits for room is to be told, not to wait on"
         );
         assert_eq!(gate.dead_letters().try_recv().map(|letter| letter.task), Ok(1));

@@ -89,7 +89,7 @@ pub(crate) struct Arrived {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// No answer; `None` when it was taken.
-    Error(Option<Box<TaskError>>),
+    Error(Option<TaskError>),
     /// So many values, in the form that [`GoodResults`](stokehold_protocol::GoodResults) reads, in the batch's bytes.
     Many(u32, Range<usize>, Origin),
     /// One value, there.
@@ -108,7 +108,7 @@ impl Batch {
     }
 
     /// The error that one of them is, taken out.
-    pub(crate) fn take_error(&mut self, place: usize) -> Option<Box<TaskError>> {
+    pub(crate) fn take_error(&mut self, place: usize) -> Option<TaskError> {
         let arrived = self.outcomes.get_mut(place)?;
         match &mut arrived.outcome {
             Outcome::Error(error) => error.take(),
@@ -137,7 +137,7 @@ impl Batch {
     }
 
     /// Adds the end of a job without an answer.
-    pub(super) fn push_error(&mut self, index: u64, error: Box<TaskError>) {
+    pub(super) fn push_error(&mut self, index: u64, error: TaskError) {
         self.outcomes.push(Arrived { index, outcome: Outcome::Error(Some(error)) });
     }
 
@@ -187,9 +187,9 @@ impl Lane {
         self.sent.0.load(Ordering::SeqCst)
     }
 
-    /// The place of another job. One caller at a time.
-    pub(crate) fn next_index(&self) -> u64 {
-        self.sent.0.fetch_add(1, Ordering::SeqCst)
+    /// The place of the first of so many more jobs.
+    pub(crate) fn next_index(&self, jobs: u32) -> u64 {
+        self.sent.0.fetch_add(u64::from(jobs), Ordering::SeqCst)
     }
 
     /// How many results were received.
@@ -291,7 +291,7 @@ impl Lane {
     }
 
     /// Puts the end of a job here, from a thread that holds no lock.
-    pub(crate) fn fail(&self, index: u64, error: Box<TaskError>) {
+    pub(crate) fn fail(&self, index: u64, error: TaskError) {
         let mut batch = Batch::default();
         batch.push_error(index, error);
         if let (Some(waker), _) = self.deliver(batch) {

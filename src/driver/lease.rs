@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::caller::Caller;
 use super::lock::lock;
+use super::looks::LINGER;
 use super::{Engine, Shared};
 
 /// So many tasks may gather before somebody looks at them when nobody drives: often enough that workers do not wait for tasks
@@ -98,18 +99,42 @@ impl Shared {
     /// A task came in, `gathered` of them since the engine last looked: see that it gets on its way.
     pub(super) fn nudge(self: &Arc<Self>, gathered: usize) {
         if self.hungry.load(Ordering::SeqCst) {
-            if self.sleeping.load(Ordering::SeqCst) {
-                self.hungry.store(false, Ordering::SeqCst);
-                self.waker.wake();
-            } else if self.holder.load(Ordering::SeqCst) == NOBODY {
-                self.attend();
-            }
+            self.serve_the_hungry();
         } else if gathered.is_multiple_of(UNATTENDED) && self.holder.load(Ordering::SeqCst) == NOBODY {
             self.glance();
         }
     }
 
+    /// The same for jobs of a channel, which are some of many, most often. Whether it is time to look at them is for the sender to
+    /// say, who knows how many came since that was last so.
+    #[inline]
+    pub(super) fn nudge_for_jobs(self: &Arc<Self>, gathered: usize, is_time: bool) {
+        if is_time {
+            self.looks.look();
+        }
+        let is_hungry = self.hungry.load(Ordering::SeqCst);
+        if is_hungry && (is_time || !self.looks.are_worth_waiting_for()) {
+            self.serve_the_hungry();
+        } else if is_hungry && gathered == 1 && self.sleeping.load(Ordering::SeqCst) {
+            self.waker.wake_in(LINGER);
+        } else if is_time && self.holder.load(Ordering::SeqCst) == NOBODY {
+            self.glance();
+        }
+    }
+
+    /// Some worker has nothing to do, and there is something.
+    #[cold]
+    fn serve_the_hungry(self: &Arc<Self>) {
+        if self.sleeping.load(Ordering::SeqCst) {
+            self.hungry.store(false, Ordering::SeqCst);
+            self.waker.wake();
+        } else if self.holder.load(Ordering::SeqCst) == NOBODY {
+            self.attend();
+        }
+    }
+
     /// Does what there is to do, without waiting, if nobody drives.
+    #[cold]
     fn glance(self: &Arc<Self>) {
         self.turn_once(CALLER, |engine| engine.turn(self, Some(Duration::ZERO)));
         self.pass_on();

@@ -14,6 +14,7 @@ mod lease;
 mod letters;
 mod listener;
 mod lock;
+mod looks;
 mod observer;
 mod shared;
 mod stderr;
@@ -81,9 +82,9 @@ impl Ticket {
         Self { number, target: Target::Handle(handle) }
     }
 
-    /// For a place in a channel.
-    pub(crate) fn to_lane(number: u64, lane: Arc<Lane>, index: u64) -> Self {
-        Self { number, target: Target::Lane { lane, index, count: 1 } }
+    /// For so many places in a channel.
+    pub(crate) fn to_lane(number: u64, lane: Arc<Lane>, index: u64, count: u32) -> Self {
+        Self { number, target: Target::Lane { lane, index, count } }
     }
 
     /// Adds a job, if it is one of that channel and follows those that it is for.
@@ -180,7 +181,7 @@ impl core::Ticket for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let closed = |number| Box::new(TaskError::new(TaskErrorKind::Closed, number, "the pool ended"));
+        let closed = |number| TaskError::new(TaskErrorKind::Closed, number, "the pool ended");
         match self.take_target() {
             Target::Handle(handle) => {
                 if let (_, Some(waker)) = handle.cell().complete(Err(closed(self.number))) {

@@ -14,9 +14,10 @@ use super::gate::{Admission, Bounds, Gate, Mail, Refusal};
 use super::lease::NOBODY;
 use super::listener::Listener;
 use super::lock::lock;
+use super::looks::Looks;
 use super::observer::Observer;
 use super::{Arrivals, ComesAbout, Ended, Engine, Lane, Ticket, remember};
-use crate::core::{DeadLetter, Death, Event, Policy};
+use crate::core::{DeadLetter, Death, Event, Policy, RunBuffers};
 use crate::sys;
 
 /// What the handles of a pool and its threads share.
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(super) listener: Listener,
     pub(super) observer: Observer,
     pub(super) clock: Clock,
+    pub(super) looks: Looks,
     arrivals: Arc<Arrivals>,
 }
 
@@ -81,6 +83,7 @@ impl Shared {
             listener: Listener::default(),
             observer: Observer::default(),
             clock: Clock::default(),
+            looks: Looks::default(),
             arrivals: Arc::default(),
         });
         if records_events {
@@ -122,18 +125,41 @@ impl Shared {
     /// Lets a job of a channel in, or says why not. Never blocks.
     pub(crate) fn submit_job(self: &Arc<Self>, lane: &Arc<Lane>, input: &[u8]) -> Result<(), Refusal> {
         let gathered = self.gate.submit_job(lane, input)?;
-        self.nudge(gathered);
+        self.nudge_for_jobs(gathered, self.looks.is_time(gathered));
         Ok(())
     }
 
-    /// Blocks until a task of `bytes` may be let in, or none ever will; false if the deadline passes first.
+    /// Lets jobs of a channel in, all or none. Never blocks. `jobs` is empty after success.
+    pub(crate) fn submit_jobs(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        jobs: &mut RunBuffers,
+    ) -> Result<(), Refusal> {
+        let gathered = self.gate.submit_jobs(lane, jobs)?;
+        self.nudge_for_jobs(gathered, true);
+        Ok(())
+    }
+
+    /// Whether jobs in hand had better be let in than wait for more.
+    #[inline]
+    pub(crate) fn are_due(&self, jobs: &RunBuffers) -> bool {
+        self.looks.is_time(jobs.len())
+            || jobs.is_full()
+            || self.gate.are_many(jobs)
+            || self.hungry.load(Ordering::SeqCst) && !self.looks.are_worth_waiting_for()
+    }
+
+    /// Blocks until so many tasks of `bytes` together may be let in, or none ever will; false if the deadline passes first.
     pub(crate) fn wait_for_room(
         self: &Arc<Self>,
+        tasks: usize,
         bytes: usize,
         admission: Admission,
         deadline: Option<Instant>,
     ) -> bool {
-        self.block_until(deadline, ComesAbout::Anywhere, |waker| self.gate.has_room(bytes, admission, waker))
+        self.block_until(deadline, ComesAbout::Anywhere, |waker| {
+            self.gate.has_room(tasks, bytes, admission, waker)
+        })
     }
 
     /// While it is there, small tasks do not overtake a large one of `bytes`; `None` for a small one.
@@ -146,7 +172,7 @@ impl Shared {
 
     /// Whether a task of `bytes` would be let in; if not, `waker` is woken when that may have changed.
     pub(crate) fn poll_room(&self, bytes: usize, waker: &Waker) -> bool {
-        let room = self.gate.has_room(bytes, Admission::Ordinary, Some(waker));
+        let room = self.gate.has_room(1, bytes, Admission::Ordinary, Some(waker));
         if !room {
             self.drive_in_background();
         }

@@ -21,15 +21,15 @@ pub(super) struct Inbox {
     gone: u64,
     /// The outcome that is looked at next, in the order of arrival.
     arrival: Spot,
-    /// For [`Order::Input`]: what came before its turn, by distance from `next`. Of several that follow each other the first has
-    /// the spot.
+    /// For [`Order::Input`]: what came before its turn, by distance from `next`. Of several jobs that have one outcome the first
+    /// has the spot.
     early: VecDeque<Option<Spot>>,
-    /// The index whose turn is next.
+    /// The index of the first job whose outcome was not begun.
     next: u64,
     current: Option<Current>,
 }
 
-/// A batch, and how many of its outcomes were not received.
+/// A batch, and how many of its outcomes were not received to the end.
 #[derive(Debug)]
 struct Held {
     batch: Batch,
@@ -43,34 +43,24 @@ struct Spot {
     place: usize,
 }
 
-/// An outcome of several jobs that is being received.
-#[derive(Clone, Debug)]
+/// The outcome that is being received: of jobs that follow each other, with their values in a row.
+#[derive(Debug)]
 struct Current {
-    spot: Spot,
+    /// Where its batch is.
+    batch: usize,
+    /// The next job.
     index: u64,
+    /// How many of them are left.
     left: u32,
-    range: Range<usize>,
+    values: Range<usize>,
     origin: Origin,
 }
 
 /// What came of one job.
 #[derive(Debug)]
-pub(super) enum Job {
-    Answered {
-        /// Where its value is.
-        value: Value,
-        /// How many bytes of the channel it takes.
-        bytes: usize,
-        origin: Origin,
-    },
-    Failed(Box<TaskError>),
-}
-
-/// Where a value is, until [`Inbox::release`].
-#[derive(Clone, Debug)]
-pub(super) struct Value {
-    batch: u64,
-    range: Range<usize>,
+pub(super) enum Job<'a> {
+    Answered(&'a [u8], Origin),
+    Failed(TaskError),
 }
 
 impl Inbox {
@@ -86,51 +76,73 @@ impl Inbox {
         }
     }
 
-    /// The next job whose outcome is there, with its index.
+    /// Gives the next job whose outcome is there, with its index, to `take`.
     #[inline]
-    pub(super) fn next(&mut self, lane: &Lane) -> Option<(u64, Job)> {
+    pub(super) fn receive<R>(&mut self, lane: &Lane, take: impl FnOnce(u64, Job<'_>) -> R) -> Option<R> {
         if self.current.is_none() {
-            let spot = match self.order {
-                Order::Completion => self.next_arrival(lane)?,
-                Order::Input => self.next_in_turn(lane)?,
-            };
-            let held = self.held(spot.batch)?;
-            let arrived = held.batch.get(spot.place)?;
-            let index = arrived.index;
-            match &arrived.outcome {
-                Outcome::Many(count, range, origin) => {
-                    let (left, range, origin) = (*count, range.clone(), *origin);
-                    self.current = Some(Current { spot, index, left, range, origin });
-                }
-                Outcome::One(range, origin) => {
-                    let (range, origin) = (range.clone(), *origin);
-                    held.left -= 1;
-                    self.step();
-                    let bytes = range.len();
-                    let value = Value { batch: spot.batch, range };
-                    return Some((index, Job::Answered { value, bytes, origin }));
-                }
-                Outcome::Error(_) => {
-                    let error = held.batch.take_error(spot.place)?;
-                    held.left -= 1;
-                    self.step();
-                    return Some((index, Job::Failed(error)));
-                }
-            }
+            return self.begin(lane, take);
         }
-        self.next_of_current()
+        let current = self.current.as_mut()?;
+        let bytes = self.batches.get(current.batch)?.batch.bytes(current.values.clone());
+        // The core has read all of them: each is there.
+        let (value, len) = GoodResults::new(bytes).first()?;
+        let received = take(current.index, Job::Answered(value, current.origin));
+        lane.receive(len);
+        current.values.start += len;
+        current.index += 1;
+        current.origin.task += 1;
+        current.left -= 1;
+        if current.left == 0 {
+            self.end(lane);
+        }
+        Some(received)
     }
 
-    /// The value of the job that was just given.
-    #[inline]
-    pub(super) fn bytes(&self, value: &Value) -> &[u8] {
-        let place = usize::try_from(value.batch - self.gone).unwrap_or(usize::MAX);
-        self.batches.get(place).map_or(&[], |held| held.batch.bytes(value.range.clone()))
+    /// Begins the next outcome.
+    fn begin<R>(&mut self, lane: &Lane, take: impl FnOnce(u64, Job<'_>) -> R) -> Option<R> {
+        let spot = match self.order {
+            Order::Completion => self.next_arrival(lane)?,
+            Order::Input => self.next_in_turn(lane)?,
+        };
+        let batch = usize::try_from(spot.batch.checked_sub(self.gone)?).ok()?;
+        let held = self.batches.get_mut(batch)?;
+        let arrived = held.batch.get(spot.place)?;
+        let index = arrived.index;
+        let (jobs, received) = match &arrived.outcome {
+            Outcome::Many(0, ..) => (0, None),
+            Outcome::Many(count, values, origin) => {
+                let (left, values, origin) = (*count, values.clone(), *origin);
+                self.current = Some(Current { batch, index, left, values, origin });
+                self.turn(left);
+                return self.receive(lane, take);
+            }
+            Outcome::One(value, origin) => {
+                lane.receive(value.len());
+                (1, Some(take(index, Job::Answered(held.batch.bytes(value.clone()), *origin))))
+            }
+            Outcome::Error(_) => {
+                lane.receive(0);
+                (1, held.batch.take_error(spot.place).map(|error| take(index, Job::Failed(error))))
+            }
+        };
+        self.turn(jobs);
+        self.current = None;
+        self.end_in(batch, lane);
+        received
     }
 
-    /// The job that was just given is received: batches with nothing left go back.
-    #[inline]
-    pub(super) fn release(&mut self, lane: &Lane) {
+    /// The outcome that was being received is received to the end.
+    fn end(&mut self, lane: &Lane) {
+        if let Some(current) = self.current.take() {
+            self.end_in(current.batch, lane);
+        }
+    }
+
+    /// An outcome of that batch is received: batches with nothing left go back.
+    fn end_in(&mut self, batch: usize, lane: &Lane) {
+        if let Some(held) = self.batches.get_mut(batch) {
+            held.left = held.left.saturating_sub(1);
+        }
         while self.batches.front().is_some_and(|held| held.left == 0)
             && let Some(held) = self.batches.pop_front()
         {
@@ -139,27 +151,11 @@ impl Inbox {
         }
     }
 
-    #[inline]
-    fn next_of_current(&mut self) -> Option<(u64, Job)> {
-        let current = self.current.as_mut()?;
-        let batch = current.spot.batch;
-        let place = usize::try_from(batch - self.gone).ok()?;
-        let held = self.batches.get_mut(place)?;
-        let (index, origin) = (current.index, current.origin);
-        // The core has read all of them: each is there.
-        let (value, bytes) = GoodResults::new(held.batch.bytes(current.range.clone())).first()?;
-        let end = current.range.start + bytes;
-        let value = Value { batch, range: end - value.len()..end };
-        current.range.start = end;
-        current.index += 1;
-        current.origin.task += 1;
-        current.left -= 1;
-        if current.left == 0 {
-            held.left -= 1;
-            self.current = None;
-        }
-        self.step();
-        Some((index, Job::Answered { value, bytes, origin }))
+    /// So many jobs have had their turn.
+    fn turn(&mut self, jobs: u32) {
+        self.next += u64::from(jobs);
+        let over = self.early.len().min(jobs as usize);
+        self.early.drain(..over);
     }
 
     /// The outcome that arrived next.
@@ -202,15 +198,8 @@ impl Inbox {
         self.early.front().copied().flatten()
     }
 
-    /// A job is given; the turn is the next one's.
-    #[inline]
-    fn step(&mut self) {
-        self.next += 1;
-        self.early.pop_front();
-    }
-
-    fn held(&mut self, batch: u64) -> Option<&mut Held> {
-        self.batches.get_mut(usize::try_from(batch.checked_sub(self.gone)?).ok()?)
+    fn held(&self, batch: u64) -> Option<&Held> {
+        self.batches.get(usize::try_from(batch.checked_sub(self.gone)?).ok()?)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::limits::FRAME_HEADER_BYTES;
-use stokehold_protocol::{Failure as WireFailure, Meta, ResultList, Values, code};
+use stokehold_protocol::{Failure as WireFailure, ResultList, Values, code};
 
 use super::{After, Desk};
 use crate::outbox::empty;
@@ -75,6 +75,9 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
             self.tell_start(id)?;
         }
         self.now = Instant::now();
+        if let Some(entry) = self.entries.get(index) {
+            self.context.begin_batch(entry.name, id);
+        }
         let mut items = *items;
         let mut results = std::mem::take(&mut self.scratch);
         let mut list = ResultList::begin(items.left(), &mut results);
@@ -134,8 +137,7 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
             return list.bad(results, &failure::not_begun(code::CANCELLED, "cancelled before it began"));
         }
         self.tasks = self.tasks.wrapping_add(1);
-        self.context.begin(entry.name, id, &Meta::default(), self.now, self.tasks);
-        self.context.mute_items();
+        self.context.begin_next(self.tasks);
         let (state, context) = (&mut self.state, &mut self.context);
         let max = self.session.peer_max_frame();
         let outcome = list.good(results, |out| {

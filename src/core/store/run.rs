@@ -22,13 +22,50 @@ pub(crate) struct Run<T> {
     taken: usize,
 }
 
-/// The memory of a run, to be used again.
+/// The inputs of a run; emptied, memory to be used again.
 #[derive(Debug, Default)]
 pub(crate) struct RunBuffers {
     /// The inputs, one after the other.
     bytes: Vec<u8>,
     /// Where each ends.
     ends: Vec<u32>,
+}
+
+impl RunBuffers {
+    /// Adds an input.
+    pub(crate) fn push(&mut self, input: &[u8]) {
+        self.bytes.extend_from_slice(input);
+        self.end_input();
+    }
+
+    /// Adds an input that `write` appends, unless that fails: then nothing is added.
+    #[inline]
+    pub(crate) fn try_push<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let before = self.bytes.len();
+        write(&mut self.bytes).inspect_err(|_| self.bytes.truncate(before))?;
+        self.end_input();
+        Ok(())
+    }
+
+    /// How many inputs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many bytes they have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the next input belongs to another run.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= RUN_BYTES || self.ends.len() >= RUN_ITEMS
+    }
+
+    fn end_input(&mut self) {
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+    }
 }
 
 /// Some of a run, taken from its front.
@@ -41,7 +78,8 @@ pub(super) struct Taken<'a, T> {
 }
 
 impl<T> Run<T> {
-    /// A run that begins with the task of that number, whose input is pushed next. Only `ticket` knows how many tasks it is for.
+    /// A run that begins with the task of that number. `ticket` is for as many tasks as there are inputs, and for one more with
+    /// each that is pushed.
     pub(crate) fn new(ticket: T, number: u64, buffers: RunBuffers) -> Self {
         Self { ticket, number, buffers, taken: 0 }
     }
@@ -53,13 +91,12 @@ impl<T> Run<T> {
 
     /// Adds an input.
     pub(crate) fn push(&mut self, input: &[u8]) {
-        self.buffers.bytes.extend_from_slice(input);
-        self.buffers.ends.push(u32::try_from(self.buffers.bytes.len()).unwrap_or(u32::MAX));
+        self.buffers.push(input);
     }
 
     /// Whether the next input belongs to another one.
     pub(crate) fn is_full(&self) -> bool {
-        self.buffers.bytes.len() >= RUN_BYTES || self.buffers.ends.len() >= RUN_ITEMS
+        self.buffers.is_full()
     }
 
     /// How many tasks are left.

@@ -8,7 +8,7 @@ use stokehold_protocol::{Die, PeerError};
 use super::super::action::{Action, Event, Ticket};
 use super::super::slot::{Due, Life, Rung};
 use super::super::store::Store;
-use super::super::{Cause, Death, TaskError, TaskKey};
+use super::super::{Cause, Death, Details, TaskKey};
 use super::{Phase, Supervisor, broken, closed, later};
 
 /// How long a worker that is told to end because it is not needed may take to do so.
@@ -183,8 +183,8 @@ impl<T: Ticket> Supervisor<T> {
             Phase::Broken(death) => broken(0, death),
             _ => closed(0),
         };
-        self.end(key, reason.kind, |error| {
-            *error = TaskError { task: error.task, ..reason };
+        self.end(key, reason.details.kind, |error| {
+            *error = Details { task: error.task, ..*reason.details };
         });
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use stokehold_protocol::{Failure, Outgoing, code};
 
 use super::super::action::{Action, Event, Ticket};
+use super::super::slot::Slot;
 use super::super::source::Source;
 use super::super::store::{Pull, Release, Store};
 use super::super::{Limit, TaskErrorKind, TaskKey};
@@ -29,26 +30,25 @@ impl<T: Ticket> Supervisor<T> {
     pub(super) fn hand_out(&mut self, now: Instant) {
         let count = self.slots.len();
         self.turn = (self.turn + 1) % count.max(1);
-        // First one task for every idle worker, then the rest in even shares: with few tasks nobody waits behind another.
+        // First every idle worker, then the rest in even shares: with few tasks nobody waits behind another.
         for only_idle in [true, false] {
             // While suspects wait, nobody's window is filled: every worker becomes idle soon, and takes one.
             if !only_idle && self.store.waiting_alone() > 0 {
                 return;
             }
-            let takers = self.slots.iter().filter(|place| place.credit() > 0).count();
-            if takers == 0 {
-                return;
-            }
-            let share = u32::try_from(self.store.waiting().div_ceil(takers)).unwrap_or(u32::MAX);
+            let takes = |place: &&Slot| place.credit() > 0 && (!only_idle || !place.is_busy());
+            let takers = self.slots.iter().filter(takes).count();
+            let share = self.store.waiting().div_ceil(takers.max(1));
+            let share = u32::try_from(share).unwrap_or(u32::MAX);
             for offset in 0..count {
                 let slot = (self.turn + offset) % count;
-                let Some(place) = self.slots.get(slot) else { continue };
-                let idle = place.session.open_count() == 0;
+                let Some(place) = self.slots.get(slot).filter(takes) else { continue };
                 let credit = place.credit();
                 let quota = match only_idle {
-                    true if idle => credit.min(1),
-                    true => 0,
-                    false => credit.min(share),
+                    // One task, or one frame of tiny ones.
+                    true => credit.min(share).min(self.frame_size(slot)),
+                    false if self.is_worth_a_frame(slot, share) => credit.min(share),
+                    false => 0,
                 };
                 if quota > 0 {
                     self.fill(slot, quota, now);
@@ -58,6 +58,29 @@ impl<T: Ticket> Supervisor<T> {
                 }
             }
         }
+    }
+
+    /// How many of the tasks that wait go to that worker in one frame.
+    fn frame_size(&mut self, slot: usize) -> u32 {
+        match self.slots.get(slot) {
+            Some(place) if place.takes_batches() => {
+                self.store.peek_ticket().and_then(Ticket::source).map_or(1, Source::batch_size)
+            }
+            _ => 1,
+        }
+    }
+
+    /// Whether so many tasks should go to a worker now. Few of many tiny ones had better wait, while it has others to do, until
+    /// there are as many as make a frame, or it is done with what it has: each frame costs it, and us, more than they do.
+    fn is_worth_a_frame(&mut self, slot: usize, tasks: u32) -> bool {
+        let Some(place) = self.slots.get(slot) else { return false };
+        let frames = place.session.open_count();
+        if frames == 0 || !place.takes_batches() {
+            return true;
+        }
+        let size = self.frame_size(slot);
+        // Behind the one that it does there should be another, were it a small one.
+        tasks >= if frames == 1 { size.div_ceil(2) } else { size }
     }
 
     /// Hands up to `quota` tasks to a worker, or one that must be with it alone.
@@ -71,7 +94,9 @@ impl<T: Ticket> Supervisor<T> {
             }
         }
         if sent == 0 && was_idle {
-            sent = self.give(slot, Pull::First, 1, now);
+            // The first frame may be one that must be alone.
+            let first = quota.min(self.frame_size(slot));
+            sent = self.give(slot, Pull::First, first, now);
         }
         if sent < quota {
             #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::action::{Action, DeadLetter, Event, Ticket};
 use super::super::store::{Store, Task, TaskKey};
-use super::super::{Death, TaskError, TaskErrorKind};
+use super::super::{Death, Details, TaskError, TaskErrorKind};
 use super::Supervisor;
 
 /// A task may be handed out in vain so many times more than it has lives: enough for workers that die before they begin it,
@@ -14,7 +14,7 @@ const DELIVERIES_BEYOND_LIVES: u32 = 8;
 
 impl<T: Ticket> Supervisor<T> {
     /// Tells whoever waits for a task that it has no answer. Room of so many bytes is free.
-    pub(super) fn fail_task(&mut self, ticket: T, weight: usize, error: Box<TaskError>) {
+    pub(super) fn fail_task(&mut self, ticket: T, weight: usize, error: TaskError) {
         self.released.tasks += 1;
         self.released.bytes += weight;
         self.actions.push(Action::Fail { ticket, error });
@@ -29,15 +29,15 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     /// The end of a task that has no answer.
-    pub(super) fn end(&mut self, key: TaskKey, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
+    pub(super) fn end(&mut self, key: TaskKey, kind: TaskErrorKind, dress: impl FnOnce(&mut Details)) {
         let Some(mut task) = self.take_out(key) else { return };
         if task.is_batch() {
             return self.end_batch(task, kind, dress);
         }
         let mut error = TaskError::new(kind, task.number, "");
-        error.attempt = task.attempts;
-        error.attempts = task.extra.take().map_or_else(Vec::new, |extra| extra.attempts);
-        dress(&mut error);
+        error.details.attempt = task.attempts;
+        error.details.attempts = task.extra.take().map_or_else(Vec::new, |extra| extra.attempts);
+        dress(&mut error.details);
         #[cfg(test)]
         let drops = self.has_flaw(crate::core::Flaw::DropsDeadLetters);
         #[cfg(not(test))]
@@ -53,18 +53,18 @@ impl<T: Ticket> Supervisor<T> {
             })));
             self.actions.push(Action::Notice(event));
         }
-        self.fail_task(task.ticket, task.weight, Box::new(error));
+        self.fail_task(task.ticket, task.weight, error);
     }
 
     /// The end of what is left of a batch, for a reason that has nothing to do with any one of it.
-    fn end_batch(&mut self, mut task: Task<T>, kind: TaskErrorKind, dress: impl FnOnce(&mut TaskError)) {
+    fn end_batch(&mut self, mut task: Task<T>, kind: TaskErrorKind, dress: impl FnOnce(&mut Details)) {
         let mut error = TaskError::new(kind, task.number, "");
-        error.attempt = task.attempts;
-        dress(&mut error);
+        error.details.attempt = task.attempts;
+        dress(&mut error.details);
         for _ in 0..task.left() {
             let ticket = task.ticket.split_front(1);
-            self.fail_task(ticket, std::mem::take(&mut task.weight), Box::new(error.clone()));
-            error.task += 1;
+            self.fail_task(ticket, std::mem::take(&mut task.weight), error.clone());
+            error.details.task += 1;
         }
         self.released.bytes += task.weight;
     }
@@ -73,9 +73,9 @@ impl<T: Ticket> Supervisor<T> {
 /// Whether a task that ended so is kept: its attempts were spent, or it may have been done and must not be done again. A
 /// failure that a worker reports as final is an answer.
 fn is_for_dead_letters(error: &TaskError) -> bool {
-    match error.kind {
+    match error.details.kind {
         TaskErrorKind::Dead | TaskErrorKind::Lost | TaskErrorKind::TimedOut { .. } => true,
-        TaskErrorKind::Failed => error.attempts.len() > 1,
+        TaskErrorKind::Failed => error.details.attempts.len() > 1,
         _ => false,
     }
 }
@@ -91,6 +91,6 @@ pub(super) fn closed(number: u64) -> TaskError {
 
 pub(super) fn broken(number: u64, death: &Arc<Death>) -> TaskError {
     let mut error = TaskError::new(TaskErrorKind::Broken, number, death.to_string());
-    error.death = Some(Arc::clone(death));
+    error.details.death = Some(Arc::clone(death));
     error
 }

@@ -30,7 +30,7 @@ pub(super) struct Outgo<'a> {
 
 impl Gathered {
     /// A task has no answer.
-    pub(super) fn fail(&mut self, mut ticket: Ticket, error: Box<TaskError>) {
+    pub(super) fn fail(&mut self, mut ticket: Ticket, error: TaskError) {
         match ticket.take_target() {
             Target::Handle(handle) => {
                 let (_, waker) = handle.cell().complete(Err(error));

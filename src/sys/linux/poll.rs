@@ -21,7 +21,7 @@ use rustix::time::{
 #[derive(Debug)]
 pub(crate) struct Poll {
     epoll: OwnedFd,
-    wakes: Arc<OwnedFd>,
+    wakes: Arc<Wakes>,
     alarm: OwnedFd,
     /// False once the kernel has said that it cannot wait with nanoseconds.
     fine: AtomicBool,
@@ -29,7 +29,14 @@ pub(crate) struct Poll {
 
 /// Ends a wait of the [`Poll`] it came from. Cheap to clone; works after the poll is gone, to no effect.
 #[derive(Clone, Debug)]
-pub(crate) struct Waker(Arc<OwnedFd>);
+pub(crate) struct Waker(Arc<Wakes>);
+
+/// What a waker uses.
+#[derive(Debug)]
+struct Wakes {
+    now: OwnedFd,
+    later: OwnedFd,
+}
 
 /// One descriptor that has something to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +68,17 @@ impl Poll {
     /// Out of descriptors or memory.
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wakes = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: every write is one event, so the counter need never be read.
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, &wakes, epoll::EventData::new_u64(WAKE_TOKEN), flags)?;
-        let alarm =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &alarm, epoll::EventData::new_u64(WAKE_TOKEN), flags)?;
-        Ok(Self { epoll, wakes: Arc::new(wakes), alarm, fine: AtomicBool::new(true) })
+        let now = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let timer =
+            || timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK);
+        let (later, alarm) = (timer()?, timer()?);
+        for fd in [&now, &later, &alarm] {
+            // Edge-triggered: every write is one event, so the counter need never be read.
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(&epoll, fd, epoll::EventData::new_u64(WAKE_TOKEN), flags)?;
+        }
+        let wakes = Arc::new(Wakes { now, later });
+        Ok(Self { epoll, wakes, alarm, fine: AtomicBool::new(true) })
     }
 
     /// Ends the wait that is going on in so long, or else the next one, once; `None`: not any more. In place of what was set
@@ -78,11 +88,7 @@ impl Poll {
     /// # Errors
     /// None in ordinary operation.
     pub(crate) fn set_alarm(&self, after: Option<Duration>) -> io::Result<()> {
-        // Nothing at all would be "not any more".
-        let it_value = after.map_or(NEVER, |after| timespec(after.max(Duration::from_nanos(1))));
-        let value = Itimerspec { it_interval: NEVER, it_value };
-        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &value)?;
-        Ok(())
+        set_timer(&self.alarm, after)
     }
 
     /// Starts to watch `fd`, which must be removed before it is closed. `token` comes back in [`Ready`] and may be
@@ -166,6 +172,15 @@ impl Poll {
     }
 }
 
+/// A timer rings once in so long, or not any more.
+fn set_timer(timer: &OwnedFd, after: Option<Duration>) -> io::Result<()> {
+    // Nothing at all would be "not any more".
+    let it_value = after.map_or(NEVER, |after| timespec(after.max(Duration::from_nanos(1))));
+    let value = Itimerspec { it_interval: NEVER, it_value };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &value)?;
+    Ok(())
+}
+
 /// What the kernel told, without the wakes.
 fn take(events: &[epoll::Event], out: &mut Vec<Ready>) {
     for event in events {
@@ -180,11 +195,19 @@ fn take(events: &[epoll::Event], out: &mut Vec<Ready>) {
 impl Waker {
     /// Ends the wait that is going on, or else the next one. Several wakes may end one wait together.
     pub(crate) fn wake(&self) {
-        let write = || retry_on_intr(|| rustix::io::write(&*self.0, &1_u64.to_ne_bytes()));
+        let write = || retry_on_intr(|| rustix::io::write(&self.0.now, &1_u64.to_ne_bytes()));
         if write() == Err(Errno::AGAIN) {
             // Full after 2^64 wakes. Emptied, it takes the next; an error here would mean that another did so.
-            let _ = rustix::io::read(&*self.0, &mut [0_u8; 8]);
+            let _ = rustix::io::read(&self.0.now, &mut [0_u8; 8]);
             let _ = write();
+        }
+    }
+
+    /// Ends the wait that is going on then, or else the next one, in so long, in place of what was asked for by this before.
+    pub(crate) fn wake_in(&self, after: Duration) {
+        // What cannot be done later is done now.
+        if set_timer(&self.0.later, Some(after)).is_err() {
+            self.wake();
         }
     }
 }
