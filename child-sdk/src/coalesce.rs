@@ -55,18 +55,29 @@ pub(crate) enum Before {
 }
 
 impl Coalesce {
-    /// A handler ran from `start` to `end`.
-    pub(crate) fn handler_ran(&mut self, start: Instant, end: Instant) {
+    /// So many handlers ran from `start` to `end`. Until they are proven each is told by itself.
+    pub(crate) fn handlers_ran(&mut self, count: u32, start: Instant, end: Instant) {
         let took = end.saturating_duration_since(start);
-        if took < TINY {
-            self.trust = self.trust.saturating_add(1).min(PROOF_TASKS);
+        if took < TINY * count {
+            self.trust = self.trust.saturating_add(count).min(PROOF_TASKS);
             self.proven |= self.trust == PROOF_TASKS;
         } else {
             let exception = self.proven && took < LONG;
             self.trust = if exception { self.trust.saturating_sub(EXCEPTION_TASKS) } else { 0 };
             self.proven &= self.trust > 0;
         }
-        self.oldest.get_or_insert(end);
+        self.answer_waits(end);
+    }
+
+    /// There is an answer that is not written, at the time as it is known.
+    #[inline]
+    pub(crate) fn answer_waits(&mut self, now: Instant) {
+        self.oldest.get_or_insert(now);
+    }
+
+    /// Whether handlers are proven to be tiny, so that answers may wait.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// The buffer was written.
@@ -113,7 +124,7 @@ mod tests {
     fn proven(start: Instant) -> Coalesce {
         let mut coalesce = Coalesce::default();
         for _ in 0..PROOF_TASKS {
-            coalesce.handler_ran(start, start);
+            coalesce.handlers_ran(1, start, start);
         }
         coalesce.flushed();
         coalesce
@@ -131,11 +142,11 @@ mod tests {
         let now = Instant::now();
         let mut coalesce = Coalesce::default();
         for _ in 0..PROOF_TASKS - 1 {
-            coalesce.handler_ran(now, now);
+            coalesce.handlers_ran(1, now, now);
             assert!(coalesce.must_flush(1, now));
             coalesce.flushed();
         }
-        coalesce.handler_ran(now, now);
+        coalesce.handlers_ran(1, now, now);
         assert!(!coalesce.must_flush(1, now));
     }
 
@@ -144,7 +155,7 @@ mod tests {
         let mut tiny = 0;
         while coalesce.must_flush(1, now) {
             coalesce.flushed();
-            coalesce.handler_ran(now, now);
+            coalesce.handlers_ran(1, now, now);
             tiny += 1;
         }
         tiny
@@ -155,9 +166,9 @@ mod tests {
         let now = Instant::now();
         let mut coalesce = Coalesce::default();
         for _ in 0..PROOF_TASKS - 1 {
-            coalesce.handler_ran(now, now);
+            coalesce.handlers_ran(1, now, now);
         }
-        coalesce.handler_ran(now, now + TINY);
+        coalesce.handlers_ran(1, now, now + TINY);
         assert_eq!(proof(&mut coalesce, now), PROOF_TASKS);
     }
 
@@ -165,7 +176,7 @@ mod tests {
     fn a_long_handler_ends_it_at_once() {
         let now = Instant::now();
         let mut coalesce = proven(now);
-        coalesce.handler_ran(now, now + LONG);
+        coalesce.handlers_ran(1, now, now + LONG);
         assert_eq!(proof(&mut coalesce, now), PROOF_TASKS);
     }
 
@@ -174,15 +185,15 @@ mod tests {
         let now = Instant::now();
         let mut coalesce = proven(now);
         for _ in 0..1000 {
-            coalesce.handler_ran(now, now + TINY);
+            coalesce.handlers_ran(1, now, now + TINY);
             for _ in 0..EXCEPTION_TASKS {
                 coalesce.flushed();
-                coalesce.handler_ran(now, now);
+                coalesce.handlers_ran(1, now, now);
                 assert!(!coalesce.must_flush(1, now));
             }
         }
         for _ in 0..PROOF_TASKS / EXCEPTION_TASKS {
-            coalesce.handler_ran(now, now + TINY);
+            coalesce.handlers_ran(1, now, now + TINY);
         }
         assert_eq!(proof(&mut coalesce, now), PROOF_TASKS);
     }
@@ -191,19 +202,19 @@ mod tests {
     fn the_parent_is_told_before_the_first_answer_waits_and_when_none_will_any_more() {
         let now = Instant::now();
         let mut coalesce = Coalesce::default();
-        coalesce.handler_ran(now, now);
+        coalesce.handlers_ran(1, now, now);
         assert_eq!(coalesce.before_handler(1, now), Before::Write);
         let mut coalesce = proven(now);
         assert_eq!(coalesce.before_handler(0, now), Before::Nothing, "nothing waits yet");
-        coalesce.handler_ran(now, now);
+        coalesce.handlers_ran(1, now, now);
         assert_eq!(coalesce.before_handler(1, now), Before::Announce);
         assert_eq!(coalesce.before_handler(WAITING_BYTES_MAX + 1, now), Before::Write);
         coalesce.announce(true);
         coalesce.flushed();
-        coalesce.handler_ran(now, now);
+        coalesce.handlers_ran(1, now, now);
         assert_eq!(coalesce.before_handler(1, now), Before::Nothing);
         assert!(!coalesce.has_ended());
-        coalesce.handler_ran(now, now + LONG);
+        coalesce.handlers_ran(1, now, now + LONG);
         assert!(coalesce.has_ended());
         coalesce.announce(false);
         assert!(!coalesce.has_ended(), "said once");
@@ -213,7 +224,7 @@ mod tests {
     fn many_bytes_are_written() {
         let now = Instant::now();
         let mut coalesce = proven(now);
-        coalesce.handler_ran(now, now);
+        coalesce.handlers_ran(1, now, now);
         assert!(!coalesce.must_flush(WAITING_BYTES_MAX, now));
         assert!(coalesce.must_flush(WAITING_BYTES_MAX + 1, now));
     }
@@ -222,8 +233,8 @@ mod tests {
     fn an_answer_waits_no_longer_than_its_limit_counted_from_the_oldest() {
         let now = Instant::now();
         let mut coalesce = proven(now);
-        coalesce.handler_ran(now, now);
-        coalesce.handler_ran(now, now + Duration::from_micros(10));
+        coalesce.handlers_ran(1, now, now);
+        coalesce.handlers_ran(1, now, now + Duration::from_micros(10));
         assert!(!coalesce.must_flush(1, now + AGE_MAX));
         assert!(coalesce.must_flush(1, now + AGE_MAX + Duration::from_nanos(1)));
     }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
     ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, Splitter, code,
@@ -21,12 +21,16 @@ use crate::{failure, panics, report};
 
 mod batch;
 mod probed;
+mod stride;
 
-use batch::Stride;
 use probed::Steps;
+use stride::Stride;
 
 /// Bytes that may wait for a write; with more, even refusals are written before the next frame is looked at.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// Between two looks at the clock while answers are held back: a tenth of how long they may wait.
+const STRIDE: Stride = Stride::new(Duration::from_micros(10), 16);
 
 /// Names listed to somebody who asked for a request that nobody handles.
 const NAMES_LISTED_MAX: usize = 16;
@@ -75,6 +79,8 @@ pub(crate) struct Desk<'e, 'h, S, P> {
     tasks: u64,
     /// The results of the batch in hand, encoded.
     scratch: Vec<u8>,
+    batch_stride: Stride,
+    /// For tasks that come one by one and are proven to be tiny.
     stride: Stride,
     /// The clock as it was last read: the end of one handler is the start of the next.
     now: Instant,
@@ -103,7 +109,8 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             frames: 0,
             tasks: 0,
             scratch: Vec::new(),
-            stride: Stride::default(),
+            batch_stride: batch::STRIDE,
+            stride: STRIDE,
             now: Instant::now(),
             probe,
             steps: Steps::default(),
@@ -202,6 +209,10 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             return self.refuse_cancelled(id);
         }
         self.tasks = self.tasks.wrapping_add(1);
+        if meta.deadline_ms.is_some() {
+            // It counts from now, and not from when the clock was read last.
+            self.look();
+        }
         self.prepare(id)?;
         let Some(entry) = self.entries.get_mut(index) else { return Ok(()) };
         self.context.begin(entry.name, id, meta, self.now, self.tasks);
@@ -214,9 +225,11 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             _ => self.session.try_finished(id, &mut self.out.bytes, handle)?,
         };
         self.context.end();
-        let end = Instant::now();
-        self.out.coalesce.handler_ran(self.now, end);
-        self.now = end;
+        if self.stride.step() || !self.out.coalesce.is_proven() {
+            self.look();
+        } else {
+            self.out.coalesce.answer_waits(self.now);
+        }
         self.reach(Point::AfterHandler);
         match outcome {
             Ok(()) => {}
@@ -227,6 +240,14 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             Err(failure) => self.session.failed(id, &failure, &mut self.out.bytes)?,
         }
         if self.probe.is_active() { self.answer_probed() } else { Ok(()) }
+    }
+
+    /// Looks at the clock, and learns how long the handlers since the last look took.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let handlers = self.stride.looked(now.saturating_duration_since(self.now));
+        self.out.coalesce.handlers_ran(handlers, self.now, now);
+        self.now = now;
     }
 
     /// Before a handler: writes what must not wait until it ends.

@@ -28,9 +28,9 @@ pub(crate) trait Ticket: Sized {
 
 /// Where answers go, as they are read. No method may block or run a user's code.
 pub(crate) trait Answers<T> {
-    /// The tasks of `ticket` are answered. `body` is what they were sent in: memory that may be used for the answer; what comes
-    /// back is used again.
-    fn answered(&mut self, ticket: T, answer: Answer<'_>, body: Vec<u8>) -> Vec<u8>;
+    /// The tasks of `ticket` are answered; it is not used again. `body` is what they were sent in: memory that may be taken for the
+    /// answer, and is used again if it is not.
+    fn answered(&mut self, ticket: &mut T, answer: Answer<'_>, body: &mut Vec<u8>);
 }
 
 /// An answer as it lies in the buffer that it was read into.

@@ -92,6 +92,8 @@ pub(crate) trait Store<T> {
     fn get_mut(&mut self, key: TaskKey) -> Option<&mut Task<T>>;
     /// Removes a task for good: it is answered, or dead, or cancelled.
     fn finish(&mut self, key: TaskKey) -> Option<Task<T>>;
+    /// The same for one that was handed out and has given away what it had, in its place.
+    fn clear(&mut self, key: TaskKey);
     /// Gives a task that was handed out back to the queue.
     fn release(&mut self, key: TaskKey, how: Release);
     /// Takes a task that was handed out out of its place, which stays its own until it is put back.

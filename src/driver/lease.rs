@@ -13,12 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::caller::Caller;
 use super::lock::lock;
-use super::looks::LINGER;
+use super::looks::{LINGER, Looks};
 use super::{Engine, Shared};
-
-/// So many tasks may gather before somebody looks at them when nobody drives: often enough that workers do not wait for tasks
-/// that are there, seldom enough that a look, a system call, is lost in them.
-const UNATTENDED: usize = 64;
 
 /// How what a caller waits for comes about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,24 +92,15 @@ impl Shared {
         }
     }
 
-    /// A task came in, `gathered` of them since the engine last looked: see that it gets on its way.
-    pub(super) fn nudge(self: &Arc<Self>, gathered: usize) {
-        if self.hungry.load(Ordering::SeqCst) {
-            self.serve_the_hungry();
-        } else if gathered.is_multiple_of(UNATTENDED) && self.holder.load(Ordering::SeqCst) == NOBODY {
-            self.glance();
-        }
-    }
-
-    /// The same for jobs of a channel, which are some of many, most often. Whether it is time to look at them is for the sender to
-    /// say, who knows how many came since that was last so.
+    /// Work came in, `gathered` tasks since the engine last looked: see that they get on their way. Whether it is time to look at
+    /// them is for the sender to say, who knows how many came since that was last so.
     #[inline]
-    pub(super) fn nudge_for_jobs(self: &Arc<Self>, gathered: usize, is_time: bool) {
+    pub(super) fn nudge(self: &Arc<Self>, looks: &Looks, gathered: usize, is_time: bool) {
         if is_time {
-            self.looks.look();
+            looks.look();
         }
         let is_hungry = self.hungry.load(Ordering::SeqCst);
-        if is_hungry && (is_time || !self.looks.are_worth_waiting_for()) {
+        if is_hungry && (is_time || !looks.are_worth_waiting_for()) {
             self.serve_the_hungry();
         } else if is_hungry && gathered == 1 && self.sleeping.load(Ordering::SeqCst) {
             self.waker.wake_in(LINGER);

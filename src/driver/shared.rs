@@ -50,7 +50,10 @@ pub(crate) struct Shared {
     pub(super) listener: Listener,
     pub(super) observer: Observer,
     pub(super) clock: Clock,
-    pub(super) looks: Looks,
+    /// How often those are looked at who submit one task after the other.
+    task_looks: Looks,
+    /// The same for jobs of channels.
+    job_looks: Looks,
     arrivals: Arc<Arrivals>,
 }
 
@@ -83,7 +86,8 @@ impl Shared {
             listener: Listener::default(),
             observer: Observer::default(),
             clock: Clock::default(),
-            looks: Looks::default(),
+            task_looks: Looks::default(),
+            job_looks: Looks::default(),
             arrivals: Arc::default(),
         });
         if records_events {
@@ -118,14 +122,14 @@ impl Shared {
         ticket: impl FnOnce(u64) -> Ticket,
     ) -> Result<u64, Refusal> {
         let (number, gathered) = self.gate.submit(body, policy, admission, ticket)?;
-        self.nudge(gathered);
+        self.nudge(&self.task_looks, gathered, self.task_looks.is_time(gathered));
         Ok(number)
     }
 
     /// Lets a job of a channel in, or says why not. Never blocks.
     pub(crate) fn submit_job(self: &Arc<Self>, lane: &Arc<Lane>, input: &[u8]) -> Result<(), Refusal> {
         let gathered = self.gate.submit_job(lane, input)?;
-        self.nudge_for_jobs(gathered, self.looks.is_time(gathered));
+        self.nudge(&self.job_looks, gathered, self.job_looks.is_time(gathered));
         Ok(())
     }
 
@@ -136,17 +140,17 @@ impl Shared {
         jobs: &mut RunBuffers,
     ) -> Result<(), Refusal> {
         let gathered = self.gate.submit_jobs(lane, jobs)?;
-        self.nudge_for_jobs(gathered, true);
+        self.nudge(&self.job_looks, gathered, true);
         Ok(())
     }
 
     /// Whether jobs in hand had better be let in than wait for more.
     #[inline]
     pub(crate) fn are_due(&self, jobs: &RunBuffers) -> bool {
-        self.looks.is_time(jobs.len())
+        self.job_looks.is_time(jobs.len())
             || jobs.is_full()
             || self.gate.are_many(jobs)
-            || self.hungry.load(Ordering::SeqCst) && !self.looks.are_worth_waiting_for()
+            || self.hungry.load(Ordering::SeqCst) && !self.job_looks.are_worth_waiting_for()
     }
 
     /// Blocks until so many tasks of `bytes` together may be let in, or none ever will; false if the deadline passes first.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use stokehold_protocol::limits::FRAME_HEADER_BYTES;
 use stokehold_protocol::{Failure as WireFailure, ResultList, Values, code};
 
+use super::stride::Stride;
 use super::{After, Desk};
 use crate::outbox::empty;
 use crate::probe::{Point, Probe};
@@ -18,45 +19,11 @@ const AGE_MAX: Duration = Duration::from_millis(2);
 /// Bytes of results that are given without waiting for more: a whole default pipe.
 const PART_BYTES: usize = 64 * 1024;
 
-/// Between two looks at the clock. Much less than what results may wait, much more than a look costs.
-const LOOK_EVERY: Duration = Duration::from_micros(50);
-
-/// Inputs between two looks at the clock, at most.
-const STRIDE_MAX: u32 = 64;
+/// Between two looks at the clock: much less than what results may wait, much more than a look costs.
+pub(super) const STRIDE: Stride = Stride::new(Duration::from_micros(50), 64);
 
 /// Bytes around a value in a frame of its own: header, head of the message, list and result.
 const AROUND_BYTES: usize = FRAME_HEADER_BYTES + 64;
-
-/// How many inputs are done between two looks at the clock, by how long the last ones took.
-#[derive(Debug)]
-pub(super) struct Stride {
-    inputs: u32,
-    done: u32,
-}
-
-impl Default for Stride {
-    fn default() -> Self {
-        Self { inputs: 1, done: 0 }
-    }
-}
-
-impl Stride {
-    /// Another input is done. Whether to look at the clock.
-    #[inline]
-    fn step(&mut self) -> bool {
-        self.done += 1;
-        self.done >= self.inputs
-    }
-
-    /// The clock was looked at; the inputs since the last look took that long.
-    fn looked(&mut self, took: Duration) {
-        let done = std::mem::take(&mut self.done).max(1);
-        let each = took.as_nanos() / u128::from(done);
-        let wanted = u32::try_from(LOOK_EVERY.as_nanos() / each.max(1)).unwrap_or(u32::MAX);
-        // Longer by doubling: one quick input says little of the next.
-        self.inputs = wanted.clamp(1, (self.inputs * 2).min(STRIDE_MAX));
-    }
-}
 
 impl<S, P: Probe> Desk<'_, '_, S, P> {
     /// Runs every input of a batch, and answers it.
@@ -92,9 +59,9 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
                 return Ok(After::Drop);
             }
             self.run_input(index, id, item, &mut list, &mut results);
-            if self.stride.step() || results.len() > PART_BYTES {
+            if self.batch_stride.step() || results.len() > PART_BYTES {
                 let now = Instant::now();
-                self.stride.looked(now.saturating_duration_since(self.now));
+                self.batch_stride.looked(now.saturating_duration_since(self.now));
                 self.now = now;
                 let is_due = now.saturating_duration_since(since) > AGE_MAX || results.len() > PART_BYTES;
                 if is_due && items.left() > 0 {
@@ -155,26 +122,5 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
         if let Err(failed) = outcome {
             list.bad(results, &failed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_clock_is_looked_at_often_when_inputs_take_long_and_seldom_when_they_do_not() {
-        let mut stride = Stride::default();
-        assert!(stride.step(), "nothing is known at first");
-        for inputs in [2, 4, 8, 16, 32, STRIDE_MAX, STRIDE_MAX] {
-            stride.looked(Duration::from_nanos(100));
-            assert_eq!(stride.inputs, inputs);
-        }
-        assert_eq!((0..STRIDE_MAX).filter(|_| stride.step()).count(), 1);
-        stride.looked(LOOK_EVERY * STRIDE_MAX);
-        assert_eq!(stride.inputs, 1);
-        assert!(stride.step());
-        (0..6).for_each(|_| stride.looked(LOOK_EVERY / 10));
-        assert_eq!(stride.inputs, 10);
     }
 }

@@ -346,6 +346,18 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
         Some(task)
     }
 
+    #[inline]
+    fn clear(&mut self, key: TaskKey) {
+        let Some(entry) = self.entry(key) else { return };
+        let Some(task) = &mut entry.task else { return };
+        let (tasks, body) = (task.left() as usize, std::mem::take(&mut task.body));
+        entry.task = None;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        self.len -= tasks;
+        self.recycle(body);
+    }
+
     fn release(&mut self, key: TaskKey, how: Release) {
         let Some(entry) = self.entry(key) else { return };
         let Some(tasks) = entry.task.as_ref().map(|task| task.left() as usize) else { return };

@@ -26,15 +26,17 @@ struct Bad<T> {
 }
 
 impl<T: Ticket> Supervisor<T> {
-    /// The answer to a batch, which is out of the table.
+    /// The answer to a batch.
     pub(super) fn finish_batch(
         &mut self,
         slot: usize,
-        mut task: Task<T>,
+        key: TaskKey,
         data: &[u8],
         now: Instant,
         answers: &mut impl Answers<T>,
     ) {
+        let Some(mut task) = self.store.finish(key) else { return };
+        self.note_answer(slot, task.left());
         if let Some(place) = self.slots.get_mut(slot) {
             place.open_bytes = place.open_bytes.saturating_sub(task.body.len() as u64);
             let (tasks, took) = place.pace.answered(task.items, task.sent_at.unwrap_or(now), now);
@@ -105,15 +107,17 @@ impl<T: Ticket> Supervisor<T> {
             let (count, good) = results.next_good()?;
             let origin = Origin { worker, pid, task: task.number, attempt: task.attempts, elapsed };
             if count > 0 {
-                let ticket = self.give_some(task, count);
-                answers.answered(ticket, Answer { value: Value::Many(count, good), origin }, Vec::new());
+                let mut ticket = self.give_some(task, count);
+                let answer = Answer { value: Value::Many(count, good), origin };
+                answers.answered(&mut ticket, answer, &mut Vec::new());
             }
             match results.next_result()? {
                 None => return Ok(()),
                 Some(BatchResult::Good(value)) => {
                     let origin = Origin { task: task.number, ..origin };
-                    let ticket = self.give_some(task, 1);
-                    answers.answered(ticket, Answer { value: Value::One(value), origin }, Vec::new());
+                    let mut ticket = self.give_some(task, 1);
+                    let answer = Answer { value: Value::One(value), origin };
+                    answers.answered(&mut ticket, answer, &mut Vec::new());
                 }
                 Some(BatchResult::Bad(failure)) => {
                     let (place, mut failure) = (task.given, Failure::decode(failure));

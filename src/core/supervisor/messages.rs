@@ -66,15 +66,15 @@ impl<T: Ticket> Supervisor<T> {
                     self.note_answer(slot, 1);
                     return self.handle_failure(slot, key, failure, now);
                 }
-                let task = self.store.finish(key);
-                self.note_answer(slot, task.as_ref().map_or(1, Task::left));
                 let mut was_watched = true;
-                if let Some(task) = task {
-                    was_watched = task.watched;
-                    match task.is_batch() {
-                        true => self.finish_batch(slot, task, data, now, answers),
-                        false => self.finish_task(slot, key, task, data, now, answers),
+                match self.store.get_mut(key) {
+                    Some(task) if task.is_batch() => self.finish_batch(slot, key, data, now, answers),
+                    Some(task) => {
+                        was_watched = task.watched;
+                        self.finish_task(slot, key, data, now, answers);
                     }
+                    // It ended while it stood there.
+                    None => self.note_answer(slot, 1),
                 }
                 if is_watched {
                     self.after_final(slot, key, was_watched, now);
@@ -94,18 +94,19 @@ impl<T: Ticket> Supervisor<T> {
         place.open_tasks = place.open_tasks.saturating_sub(tasks);
     }
 
-    /// The answer to a task that is out of the table.
+    /// The answer to a task, which is given out from its place in the table: every task comes this way, and to move it costs more
+    /// than the rest.
     #[inline]
     fn finish_task(
         &mut self,
         slot: usize,
         key: TaskKey,
-        mut task: Task<T>,
         data: &[u8],
         now: Instant,
         answers: &mut impl Answers<T>,
     ) {
-        let Some(place) = self.slots.get_mut(slot) else { return };
+        self.note_answer(slot, 1);
+        let (Some(place), Some(task)) = (self.slots.get_mut(slot), self.store.get_mut(key)) else { return };
         task.stop_clocks(key, &mut self.timers);
         place.open_bytes = place.open_bytes.saturating_sub(task.body.len() as u64);
         let sent = task.sent_at.unwrap_or(now);
@@ -122,9 +123,8 @@ impl<T: Ticket> Supervisor<T> {
             attempt: task.attempts,
             elapsed: now.saturating_duration_since(sent),
         };
-        let answer = Answer { value: Value::One(data), origin };
-        let body = answers.answered(task.ticket, answer, task.body);
-        self.store.recycle(body);
+        answers.answered(&mut task.ticket, Answer { value: Value::One(data), origin }, &mut task.body);
+        self.store.clear(key);
     }
 
     /// A worker wrote a frame above the limit; `head` is its first bytes.

@@ -67,22 +67,22 @@ impl Gathered {
 
 impl Answers<Ticket> for Outgo<'_> {
     #[inline]
-    fn answered(&mut self, mut ticket: Ticket, answer: Answer<'_>, mut body: Vec<u8>) -> Vec<u8> {
+    fn answered(&mut self, ticket: &mut Ticket, answer: Answer<'_>, body: &mut Vec<u8>) {
         match ticket.take_target() {
             Target::Lane { lane, index, .. } => {
                 if lane.is_wanted() {
                     self.gathered.batch(&lane).push(index, answer);
                 }
-                return body;
             }
             Target::Handle(handle) => {
+                let Value::One(data) = answer.value else { return };
                 // The answer takes the place of the question: most are of about its size, and both are the user's memory.
-                let Value::One(data) = answer.value else { return body };
-                body.clear();
-                body.extend_from_slice(data);
-                let answered = Answered { data: body, origin: answer.origin };
+                let mut answered = std::mem::take(body);
+                answered.clear();
+                answered.extend_from_slice(data);
                 self.gate.park(data.len());
-                let (is_heard, waker) = handle.cell().complete(Ok(answered));
+                let outcome = Ok(Answered { data: answered, origin: answer.origin });
+                let (is_heard, waker) = handle.cell().complete(outcome);
                 if !is_heard {
                     self.gate.unpark(data.len());
                 }
@@ -90,6 +90,5 @@ impl Answers<Ticket> for Outgo<'_> {
             }
             Target::Nobody => {}
         }
-        Vec::new()
     }
 }
