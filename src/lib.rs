@@ -124,7 +124,7 @@ mod stream;
 mod sys;
 mod task;
 
-pub use builder::PoolBuilder;
+pub use builder::{Latency, PoolBuilder};
 pub use channel::{JobSender, Order};
 pub use command::WorkerCommand;
 pub use core::{

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
-    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, Splitter, code,
+    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, Spin, Splitter, code,
 };
 
 use crate::coalesce::Before;
@@ -17,7 +17,7 @@ use crate::context::Ctx;
 use crate::outbox::Outbox;
 use crate::probe::{Point, Probe};
 use crate::stop::Stop;
-use crate::{failure, panics, report};
+use crate::{cores, failure, panics, report};
 
 mod batch;
 mod probed;
@@ -73,8 +73,12 @@ pub(crate) struct Desk<'e, 'h, S, P> {
     has_company: bool,
     /// Whether the parent is told of every start. Then no answer ever waits across a handler.
     tells_starts: bool,
+    /// Whether to look for input before sleeping for it.
+    spin: Spin,
     /// Frames whose turn has come.
     frames: u64,
+    /// How many frames and tasks had had their turn at the last read.
+    at_read: (u64, u64),
     /// Tasks whose handler has begun.
     tasks: u64,
     /// The results of the batch in hand, encoded.
@@ -106,7 +110,9 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             state,
             context,
             tells_starts: false,
+            spin: Spin::new(false),
             frames: 0,
+            at_read: (0, 0),
             tasks: 0,
             scratch: Vec::new(),
             batch_stride: batch::STRIDE,
@@ -119,6 +125,13 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
 
     /// Reads into the splitter, waiting for more. 0 is the end.
     pub(crate) fn read(&mut self, splitter: &mut Splitter) -> Result<usize, Stop> {
+        // One task, one answer, and nothing more to do: if there is more, it comes soon.
+        if (self.frames, self.tasks) == (self.at_read.0.wrapping_add(1), self.at_read.1.wrapping_add(1)) {
+            if self.out.line.look_for_input(&mut self.spin) {
+                cores::leave_this_one();
+            }
+        }
+        self.at_read = (self.frames, self.tasks);
         let space = splitter.space();
         let count =
             if self.probe.is_active() { self.read_probed(space)? } else { self.out.line.read(space)? };
@@ -192,6 +205,8 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             Ok(ChildEvent::Hello) => {
                 self.context.set_voice(self.session.voice());
                 self.tells_starts = self.session.tells_starts();
+                let spins = self.session.parent().is_none_or(|parent| parent.spin);
+                self.spin = Spin::new(spins && cores::are_several());
             }
             // A task whose CANCEL has its turn is answered: it was seen ahead, in time or never.
             Ok(ChildEvent::Cancel { .. } | ChildEvent::Refused | ChildEvent::Ignored) => {}

@@ -70,6 +70,11 @@ impl Intake {
         Ok(count)
     }
 
+    /// Whether a read would not wait.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ahead.is_empty() || self.ended.is_some() || self.source.is_ready()
+    }
+
     /// Reads ahead what is there, without waiting.
     pub(crate) fn look(&mut self) {
         while self.may_look() && self.source.is_ready() {

@@ -119,6 +119,7 @@
 
 mod coalesce;
 mod context;
+mod cores;
 mod desk;
 mod failure;
 mod guard;

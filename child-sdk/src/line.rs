@@ -9,9 +9,10 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{ApiMisuse, ChildVoice};
+use stokehold_protocol::{ApiMisuse, ChildVoice, Next, Spin};
 
 use crate::intake::{Intake, Source};
 use crate::outlet::{Care, Outlet};
@@ -90,6 +91,24 @@ impl Line {
         }
         self.reads.store(self.reads.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         Ok(count)
+    }
+
+    /// Looks for input without sleeping, for as long as `spin` says. True if this thread had better move to another core.
+    pub(crate) fn look_for_input(&self, spin: &mut Spin) -> bool {
+        if !spin.begin(Instant::now()) {
+            return false;
+        }
+        let intake = lock(&self.intake);
+        loop {
+            if intake.is_ready() {
+                return spin.found(Instant::now());
+            }
+            match spin.not_yet(Instant::now()) {
+                Next::Look => {}
+                Next::Yield => thread::yield_now(),
+                Next::Sleep => return false,
+            }
+        }
     }
 
     /// Writes all answers, after all that was said. What was held of them and is written already is not written again.

@@ -11,6 +11,7 @@
 //! - [`Message`] is the four-field array; its `data` stays opaque. [`check()`] walks it when somebody needs to know.
 //! - [`Batch`], [`ResultList`] and [`Results`] are many small inputs in one frame, and what comes of them.
 //! - [`ParentSession`] and [`ChildSession`] say what may be said when, and can be run against each other.
+//! - [`Spin`] says whether an end had better look for bytes a moment before it sleeps for them.
 //! - [`limits`] has every number a peer can run into, [`code`] every error code, [`Verb::rules`] the vocabulary as a table.
 //! - Errors are sorted by blame: [`FrameError`], [`MessageError`], [`DataError`] and [`PeerError`] are the peer's,
 //!   [`ApiMisuse`] is the caller's, [`PeerError::Incompatible`] is nobody's.
@@ -47,6 +48,7 @@ mod message;
 mod payload;
 mod request;
 mod session;
+mod spin;
 pub mod wire;
 
 pub use address::Recipient;
@@ -59,3 +61,4 @@ pub use message::{Message, begin_frame, finish_frame, frame_header, write_head};
 pub use payload::{ChildHello, Die, Failure, LogLine, Meta, ParentHello, Progress, VERSION};
 pub use request::{Capabilities, Capability, IdOwner, IdRule, Kind, Request, Rules, Verb, check_user_name};
 pub use session::{ChildEvent, ChildSession, ChildVoice, Leases, Outgoing, ParentEvent, ParentSession};
+pub use spin::{Next, Spin};

@@ -129,12 +129,14 @@ pub struct ParentHello {
     pub capabilities: Capabilities,
     /// The largest `len` it reads.
     pub max_frame: u32,
+    /// Whether the child may look for frames a moment before it sleeps for them (SPEC W-13).
+    pub spin: bool,
 }
 
 impl ParentHello {
     /// Appends it as one value.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        wire::write_map_len(out, 5);
+        wire::write_map_len(out, 5 + u32::from(!self.spin));
         wire::write_str(out, "v");
         wire::write_uint(out, self.version);
         wire::write_str(out, "pid");
@@ -145,6 +147,10 @@ impl ParentHello {
         write_capabilities(out, self.capabilities);
         wire::write_str(out, "max_frame");
         wire::write_uint(out, u64::from(self.max_frame));
+        if !self.spin {
+            wire::write_str(out, "spin");
+            wire::write_bool(out, false);
+        }
     }
 
     /// Reads it; every key has a default.
@@ -155,6 +161,7 @@ impl ParentHello {
             parent: 0,
             capabilities: Capabilities::NONE,
             max_frame: MAX_FRAME_DEFAULT,
+            spin: true,
         };
         read_map("HELLO", data, |key, reader| {
             match key {
@@ -163,6 +170,7 @@ impl ParentHello {
                 "parent" => hello.parent = address(reader)?,
                 "caps" => hello.capabilities = read_capabilities(reader)?,
                 "max_frame" => hello.max_frame = max_frame(reader)?,
+                "spin" => hello.spin = boolean(reader)?,
                 _ => reader.skip()?,
             }
             Ok(())

@@ -380,6 +380,7 @@ impl<T: Ticket> Supervisor<T> {
             parent: u64::from(self.config.parent_pid),
             capabilities,
             max_frame: self.config.max_frame,
+            spin: self.config.spin,
         }
     }
 

@@ -18,8 +18,10 @@ use crate::sys::{Poll, Ready, Spawner};
 mod actions;
 mod answers;
 mod facts;
+mod spin;
 
 use answers::Gathered;
+use spin::{Look, Looked};
 
 /// Bytes read from one pipe at a time: more than a pipe holds by default, so that one call empties it.
 const READ_BYTES: usize = 256 * 1024;
@@ -41,6 +43,8 @@ pub(crate) struct Engine {
     scratch: Vec<u8>,
     /// Processes that are gone, of whose end nobody was told yet.
     gone: Vec<u32>,
+    /// Looking for answers without sleeping.
+    look: Look,
     /// What is to be told when the turn is over.
     gathered: Gathered,
     /// When the next thing is due, by the core's clock, as of the last wait.
@@ -70,8 +74,9 @@ pub(crate) struct Ended {
 }
 
 impl Engine {
-    pub(crate) fn new(core: Supervisor<Ticket>, launch: Launch) -> io::Result<Self> {
+    pub(crate) fn new(core: Supervisor<Ticket>, launch: Launch, spin: bool) -> io::Result<Self> {
         Ok(Self {
+            look: Look::new(spin),
             core,
             launch,
             spawner: Spawner::get()?,
@@ -104,7 +109,15 @@ impl Engine {
     /// One turn: what came in, what the system has to tell within `patience`, what follows from both.
     pub(super) fn turn(&mut self, shared: &Arc<Shared>, patience: Option<Duration>) {
         self.attend(shared);
-        let patience = self.expect(patience, &shared.clock);
+        let mut patience = self.expect(patience, &shared.clock);
+        match self.look_for_answers(shared, patience) {
+            Looked::Found => {
+                let now = self.look(&shared.clock);
+                return self.settle(shared, now);
+            }
+            Looked::Aside => patience = Some(Duration::ZERO),
+            Looked::Nothing => {}
+        }
         let patience = shared.before_sleep(patience);
         // An error of the wait itself (out of memory) is treated as nothing being ready; deadlines still hold.
         let mut ready = std::mem::take(&mut self.ready);

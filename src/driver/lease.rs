@@ -73,6 +73,16 @@ impl Shared {
         if self.gate.has_mail() || called { Some(Duration::ZERO) } else { patience }
     }
 
+    /// Whether a thread of the user drives.
+    pub(super) fn is_driven_by_caller(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == CALLER
+    }
+
+    /// Whether there is something to do for a caller that drives and is awake.
+    pub(super) fn is_called(&self) -> bool {
+        self.gate.has_mail() || self.poked.load(Ordering::SeqCst) || self.stop.load(Ordering::SeqCst)
+    }
+
     pub(super) fn after_sleep(&self) {
         self.sleeping.store(false, Ordering::Release);
     }

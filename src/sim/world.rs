@@ -344,6 +344,7 @@ pub(crate) fn config(workers: usize) -> SupervisorConfig {
         stream_timeout: STREAM_TIMEOUT,
         cancel_grace: GRACE,
         terminate_grace: GRACE,
+        spin: true,
         reports_starts: false,
         task_events: false,
         keeps_dead_letters: false,

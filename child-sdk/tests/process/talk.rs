@@ -19,7 +19,7 @@ fn with_argument(argument: &str) -> std::process::Command {
 
 fn hello(capabilities: Capabilities) -> Vec<u8> {
     let max_frame = limits::MAX_FRAME_DEFAULT;
-    let hello = ParentHello { version: 1, pid: 7, parent: 3, capabilities, max_frame };
+    let hello = ParentHello { version: 1, pid: 7, parent: 3, capabilities, max_frame, spin: true };
     let mut data = Vec::new();
     hello.encode(&mut data);
     frame(0, "HELLO", &data)

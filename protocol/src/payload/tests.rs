@@ -36,8 +36,11 @@ fn hellos_round_trip() {
         parent: 77,
         capabilities: Capabilities::NONE.with(Capability::Started),
         max_frame: MAX_FRAME_DEFAULT,
+        spin: true,
     };
-    assert_eq!(ParentHello::decode(&written(|out| hello.encode(out))), Ok(hello));
+    for hello in [ParentHello { spin: false, ..hello.clone() }, hello] {
+        assert_eq!(ParentHello::decode(&written(|out| hello.encode(out))), Ok(hello));
+    }
 }
 
 #[test]

@@ -210,7 +210,7 @@ proptest! {
         prop_assert_eq!(check(&out), Ok(()));
         prop_assert_eq!(ChildHello::decode(&out), Ok(hello));
 
-        let hello = ParentHello { version: 1, pid: addresses.0, parent: addresses.1, capabilities, max_frame };
+        let hello = ParentHello { version: 1, pid: addresses.0, parent: addresses.1, capabilities, max_frame, spin: now };
         out.clear();
         hello.encode(&mut out);
         prop_assert_eq!(ParentHello::decode(&out), Ok(hello));

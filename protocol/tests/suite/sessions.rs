@@ -562,6 +562,7 @@ pub(crate) fn parent_hello() -> ParentHello {
         parent: 3,
         capabilities: Capabilities::NONE,
         max_frame: limits::MAX_FRAME_DEFAULT,
+        spin: true,
     }
 }
 

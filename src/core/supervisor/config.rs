@@ -40,6 +40,8 @@ pub(crate) struct SupervisorConfig {
     pub(crate) cancel_grace: Duration,
     /// From SIGTERM to SIGKILL.
     pub(crate) terminate_grace: Duration,
+    /// Workers may look for frames a moment before they sleep for them.
+    pub(crate) spin: bool,
     /// Workers are asked to say STARTED.
     pub(crate) reports_starts: bool,
     /// Every hand-out is told.

@@ -36,6 +36,20 @@ impl<T: Ticket> Supervisor<T> {
         self.slots.iter().any(|slot| slot.credit() > 0 && !slot.is_busy())
     }
 
+    /// Whether every worker that has something to do has one frame and no more, and there are some, but at most `most`. Gives them.
+    pub(crate) fn is_in_step(&self, most: usize, busy: &mut Vec<usize>) -> bool {
+        busy.clear();
+        for (slot, place) in self.slots.iter().enumerate() {
+            match place.session.open_count() {
+                0 => {}
+                // What is to be read of no worker is not to be looked for either.
+                1 if busy.len() < most && place.paused_for.is_none() => busy.push(slot),
+                _ => return false,
+            }
+        }
+        !busy.is_empty()
+    }
+
     /// Why the pool broke, if it did.
     pub(crate) fn broken(&self) -> Option<&Arc<Death>> {
         match &self.phase {

@@ -113,7 +113,7 @@ impl Engine {
         self.core.handle_output_closed(slot, now);
     }
 
-    fn read_frames(&mut self, shared: &Shared, slot: usize, now: Instant) -> ReadOutcome {
+    pub(super) fn read_frames(&mut self, shared: &Shared, slot: usize, now: Instant) -> ReadOutcome {
         let Some(connection) = self.places.get_mut(slot).and_then(|place| place.connection.as_mut()) else {
             return ReadOutcome::Blocked;
         };

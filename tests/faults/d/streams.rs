@@ -52,6 +52,7 @@ pub(super) fn replay(stream: &[u8], ids: &[u32], piece: usize) -> Replay {
         parent: 3,
         capabilities: Capabilities::NONE,
         max_frame: MAX_FRAME_DEFAULT,
+        spin: true,
     });
     let mut replay = Replay { answered: Vec::new(), broke: false, told: 0 };
     for piece in stream.chunks(piece) {

@@ -25,7 +25,7 @@ fn meta(id: u32, meta: &Meta) -> Vec<u8> {
 }
 
 fn hello(capabilities: Capabilities) -> Vec<u8> {
-    let hello = ParentHello { version: 1, pid: 7, parent: 3, capabilities, max_frame: 65_536 };
+    let hello = ParentHello { version: 1, pid: 7, parent: 3, capabilities, max_frame: 65_536, spin: true };
     let mut data = Vec::new();
     hello.encode(&mut data);
     frame(0, "HELLO", &data)

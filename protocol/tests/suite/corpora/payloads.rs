@@ -108,6 +108,7 @@ fn told(request: &'static str, data: &[u8]) -> Option<(u32, bool)> {
         parent: 3,
         capabilities: Capabilities::NONE,
         max_frame: limits::MAX_FRAME_DEFAULT,
+        spin: true,
     });
     let ready = if request == "CREDIT" { &b"\x82\xa1v\x01\xa5ready\xc3"[..] } else { b"\x81\xa1v\x01" };
     parent.handle_frame(0, &body("HELLO", ready)).expect("a good HELLO");

@@ -66,6 +66,7 @@ fn parent_hello(choice: u8) -> ParentHello {
         parent: 3,
         capabilities: capabilities(choice >> 2),
         max_frame: if choice & 1 == 0 { limits::MAX_FRAME_FLOOR } else { limits::MAX_FRAME_DEFAULT },
+        spin: choice & 2 == 0,
     }
 }
 
