@@ -57,6 +57,9 @@ pub(crate) enum Before {
 impl Coalesce {
     /// So many handlers ran from `start` to `end`. Until they are proven each is told by itself.
     pub(crate) fn handlers_ran(&mut self, count: u32, start: Instant, end: Instant) {
+        if count == 0 {
+            return;
+        }
         let took = end.saturating_duration_since(start);
         if took < TINY * count {
             self.trust = self.trust.saturating_add(count).min(PROOF_TASKS);
@@ -178,6 +181,14 @@ mod tests {
         let mut coalesce = proven(now);
         coalesce.handlers_ran(1, now, now + LONG);
         assert_eq!(proof(&mut coalesce, now), PROOF_TASKS);
+    }
+
+    #[test]
+    fn a_look_at_the_clock_without_a_handler_says_nothing_of_handlers() {
+        let now = Instant::now();
+        let mut coalesce = proven(now);
+        coalesce.handlers_ran(0, now, now + LONG);
+        assert!(coalesce.is_proven());
     }
 
     #[test]

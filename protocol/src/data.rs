@@ -4,9 +4,11 @@
 use std::any::type_name;
 use std::error::Error;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::check::check;
 use crate::limits::DEPTH_MAX;
+use crate::tail::{SHARED_BYTES_MIN, SharedTail};
 use crate::wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,32 +30,52 @@ use serde::de::DeserializeOwned;
 /// assert!(Data::from_encoded(vec![0x92, 0x07]).is_err(), "an array of two with one value");
 /// # Ok::<(), stokehold_protocol::BadData>(())
 /// ```
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub struct Data(Vec<u8>);
+///
+/// A clone of a large one (16 KiB and more) shares its bytes: nothing is copied.
+#[derive(Clone)]
+pub struct Data(Bytes);
+
+#[derive(Clone)]
+enum Bytes {
+    Own(Vec<u8>),
+    Shared(SharedTail),
+}
 
 impl Data {
+    fn new(bytes: Vec<u8>) -> Self {
+        if bytes.len() < SHARED_BYTES_MIN {
+            return Self(Bytes::Own(bytes));
+        }
+        Self(Bytes::Shared(SharedTail::new(bytes)))
+    }
+
     /// nil.
     pub fn nil() -> Self {
-        Self(vec![0xc0])
+        Self::new(vec![0xc0])
     }
 
     /// A text; never fails.
     pub fn text(text: &str) -> Self {
         let mut bytes = Vec::with_capacity(text.len().saturating_add(5));
         wire::write_str(&mut bytes, text);
-        Self(bytes)
+        Self::new(bytes)
     }
 
     /// A byte string; never fails.
     pub fn bytes(bytes: &[u8]) -> Self {
         let mut out = Vec::with_capacity(bytes.len().saturating_add(5));
         wire::write_bin(&mut out, bytes);
-        Self(out)
+        Self::new(out)
     }
 
     /// Takes bytes of a peer as they are: nothing is known of them before [`decode`](Self::decode) or [`check`] looks.
     pub fn from_peer(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self::new(bytes)
+    }
+
+    /// The same for bytes that have other owners.
+    pub fn from_peer_shared(bytes: SharedTail) -> Self {
+        Self(Bytes::Shared(bytes))
     }
 
     /// Encodes `value`. Fails when its `Serialize` does, or when the result breaks the data model, for instance with a map
@@ -61,30 +83,59 @@ impl Data {
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, BadData> {
         let mut bytes = Vec::new();
         encode_into(value, &mut bytes)?;
-        Ok(Self(bytes))
+        Ok(Self::new(bytes))
     }
 
     /// Takes bytes that are encoded already. Fails unless they are exactly one value of the data model.
     pub fn from_encoded(bytes: Vec<u8>) -> Result<Self, BadData> {
         match check(&bytes) {
-            Ok(()) => Ok(Self(bytes)),
+            Ok(()) => Ok(Self::new(bytes)),
             Err(error) => Err(BadData::new("the encoded bytes are no value of the data model", error)),
         }
     }
 
     /// The encoded bytes: exactly one value.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(bytes) => bytes,
+        }
     }
 
-    /// Gives the encoded bytes away.
+    /// Gives the encoded bytes away. Copies those that a clone has too.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        match self.0 {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(bytes) => bytes.into_vec(),
+        }
+    }
+
+    /// The bytes as one of several owners, if they are so many that they are shared instead of copied.
+    pub fn shared(&self) -> Option<&SharedTail> {
+        match &self.0 {
+            Bytes::Own(_) => None,
+            Bytes::Shared(bytes) => Some(bytes),
+        }
     }
 
     /// Decodes the value. Fails when it is not a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, BadData> {
-        decode(&self.0)
+        decode(self.as_bytes())
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Data {}
+
+impl Hash for Data {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -114,7 +165,7 @@ impl Error for BadData {}
 
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Data({} bytes)", self.0.len())
+        write!(f, "Data({} bytes)", self.as_bytes().len())
     }
 }
 
@@ -219,6 +270,19 @@ mod tests {
     fn a_wrong_type_names_the_expected_one() {
         let error = Data::encode("seven").unwrap().decode::<Point>().unwrap_err().to_string();
         assert!(error.contains("Point"), "{error}");
+    }
+
+    #[test]
+    fn large_data_is_shared_and_equal_to_what_is_not() {
+        let bytes = [vec![0xc6, 0, 0, 0x80, 0], vec![7; 0x8000]].concat();
+        let data = Data::from_encoded(bytes.clone()).unwrap();
+        let clone = data.clone();
+        assert_eq!(data.as_bytes().as_ptr(), clone.as_bytes().as_ptr());
+        let whole = [&b"head"[..], &bytes].concat();
+        let answer = Data::from_peer_shared(SharedTail::of(whole.into(), 4));
+        assert_eq!(answer, data);
+        assert_eq!(clone.into_bytes(), bytes);
+        assert_eq!(answer.into_bytes(), bytes);
     }
 
     #[test]

@@ -1,15 +1,22 @@
 //! Splits a byte stream into frames: `u32 BE len | u32 BE id | body`, fed with any chunking (SPEC 4).
 //!
-//! The splitter owns the buffer that a reader fills, hands frames out as slices of it, and never allocates more than has
-//! arrived (times two). It does not look into bodies.
+//! The splitter owns the buffer that a reader fills, hands frames out as slices of it, and never writes to more memory than twice
+//! what has arrived. It does not look into bodies.
 
 use crate::error::{FrameError, Quote};
 use crate::limits::{
     FRAME_HEADER_BYTES, FRAME_LEN_CEILING, FRAME_LEN_MIN, HEAD_BYTES_MAX, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR,
 };
 
+mod large;
+
+use large::{LARGE_BYTES_MIN, Large};
+
 /// Bytes offered to a read at least: a whole default pipe.
 const SPACE_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes offered behind a large frame, if the next is to be a large one too: all but its beginning goes where it stays.
+const PEEK_BYTES: usize = 4 * 1024;
 
 /// A buffer that grew beyond this is given back once it is empty, so that one giant frame does not stay paid for.
 const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
@@ -32,6 +39,12 @@ pub struct Splitter {
     end: usize,
     max_frame: u32,
     state: State,
+    /// The frame that is being read into a buffer of its own. Nothing is in the other buffer then.
+    large: Option<Large>,
+    /// The last large frame that was lent, and the memory for the next.
+    lent: Vec<u8>,
+    /// The last frame was a large one.
+    peeks: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +81,16 @@ pub enum FrameEvent<'a> {
 impl Splitter {
     /// An empty splitter that takes frames up to [`MAX_FRAME_DEFAULT`]. No memory is taken before bytes arrive.
     pub fn new() -> Self {
-        Self { buffer: Vec::new(), start: 0, end: 0, max_frame: MAX_FRAME_DEFAULT, state: State::Collecting }
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            max_frame: MAX_FRAME_DEFAULT,
+            state: State::Collecting,
+            large: None,
+            lent: Vec::new(),
+            peeks: false,
+        }
     }
 
     /// Takes frames up to `max_frame` from now on, clamped to what the protocol allows.
@@ -76,9 +98,13 @@ impl Splitter {
         self.max_frame = max_frame.clamp(MAX_FRAME_FLOOR, FRAME_LEN_CEILING);
     }
 
-    /// Room for the next read, at least 64 KiB, whatever is in it. Tell how much was written there with
-    /// [`filled`](Self::filled).
+    /// Room for the next read, whatever is in it: at least 64 KiB, or 4 KiB behind a large frame,
+    /// or what is left of one. Tell how much was written there
+    /// with [`filled`](Self::filled).
     pub fn space(&mut self) -> &mut [u8] {
+        if let Some(large) = &mut self.large {
+            return large.space();
+        }
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -98,11 +124,54 @@ impl Splitter {
             self.buffer.reserve_exact(wanted.saturating_sub(self.buffer.len()));
             self.buffer.resize(wanted, 0);
         }
-        self.buffer.get_mut(self.end..).unwrap_or_default()
+        let until = if self.peeks && self.start == self.end {
+            self.end.saturating_add(PEEK_BYTES)
+        } else {
+            self.buffer.len()
+        };
+        self.buffer.get_mut(self.end..until).unwrap_or_default()
+    }
+
+    /// A frame that is so large that it has a buffer of its own, and has not arrived as a whole: the rest may be appended there, as
+    /// much as there is capacity for, instead of being read into [`space`](Self::space) first.
+    pub fn large(&mut self) -> Option<&mut Vec<u8>> {
+        self.large.as_mut().map(Large::rest)
+    }
+
+    /// The id and the body of that frame, if it has arrived as a whole: to be kept, in place of what
+    /// [`next_frame`](Self::next_frame) would lend.
+    pub fn take_large(&mut self) -> Option<(u32, Vec<u8>)> {
+        let large = self.large.take_if(|large| large.is_whole())?;
+        let id = large.id();
+        let (body, behind) = large.into_parts();
+        if !behind.is_empty() {
+            self.feed(&behind);
+        }
+        Some((id, body))
+    }
+
+    /// Takes the memory of a large body for the next one.
+    pub fn reuse(&mut self, body: Vec<u8>) {
+        if body.capacity() > self.lent.capacity() {
+            self.lent = body;
+        }
+    }
+
+    /// Gives back the memory that is kept for large frames, and that which a frame in the middle of its arrival does not need.
+    pub fn shrink(&mut self) {
+        self.lent = Vec::new();
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            self.buffer = Vec::new();
+        }
     }
 
     /// The first `count` bytes of the last [`space`](Self::space) have been filled. More than there was is cut.
     pub fn filled(&mut self, count: usize) {
+        if let Some(large) = &mut self.large {
+            return large.filled(count);
+        }
         self.end = self.end.saturating_add(count).min(self.buffer.len());
         if let State::Skipping { len, left } = self.state {
             self.skip(len, left);
@@ -131,6 +200,9 @@ impl Splitter {
             State::Skipping { .. } => return Ok(None),
             State::Broken(quote) => return Err(FrameError::Desync { quote }),
         }
+        if self.large.is_some() {
+            return Ok(self.lend_large());
+        }
         let arrived = self.buffer.get(self.start..self.end).unwrap_or_default();
         let Some((len, _)) = arrived.split_first_chunk::<4>() else { return Ok(None) };
         let len = u32::from_be_bytes(*len);
@@ -147,8 +219,12 @@ impl Splitter {
             return Ok(self.too_large(id, len, body_len));
         }
         if rest.len() < body_len {
+            if body_len >= LARGE_BYTES_MIN {
+                self.begin_large(id, body_len);
+            }
             return Ok(None);
         }
+        self.peeks = false;
         let body_start = self.start.saturating_add(FRAME_HEADER_BYTES);
         self.start = body_start.saturating_add(body_len);
         let body = self.buffer.get(body_start..self.start).unwrap_or_default();
@@ -166,6 +242,9 @@ impl Splitter {
             }
             State::Broken(quote) => return Err(FrameError::Desync { quote }),
         }
+        if let Some(large) = &self.large {
+            return Err(FrameError::Truncated { want: large.frame_bytes(), got: large.arrived() });
+        }
         let arrived = self.buffer.get(self.start..self.end).unwrap_or_default();
         if arrived.is_empty() {
             return Ok(());
@@ -176,15 +255,15 @@ impl Splitter {
         Err(FrameError::Truncated { want, got: arrived.len() as u64 })
     }
 
-    /// Whether no bytes wait in the buffer.
+    /// Whether no bytes wait.
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start == self.end && self.large.is_none()
     }
 
     /// Exchanges the buffer of an empty splitter with `spare`, so that many connections share one buffer while none of them
-    /// is inside a frame. Does nothing while bytes wait.
+    /// is inside a frame, or each only inside a large one. Does nothing while bytes wait.
     pub fn swap_buffer(&mut self, spare: &mut Vec<u8>) {
-        if self.is_empty() {
+        if self.start == self.end {
             self.start = 0;
             self.end = 0;
             std::mem::swap(&mut self.buffer, spare);
@@ -194,6 +273,28 @@ impl Splitter {
     /// The first bytes that wait, for an error text.
     pub fn quote(&self) -> Quote {
         Quote::new(self.buffer.get(self.start..self.end).unwrap_or_default())
+    }
+
+    /// A large frame begins in the buffer, and ends elsewhere.
+    fn begin_large(&mut self, id: u32, body_len: usize) {
+        let mut large = Large::new(id, body_len, std::mem::take(&mut self.lent));
+        let begin = self.start.saturating_add(FRAME_HEADER_BYTES);
+        let mut arrived = self.buffer.get(begin..self.end).unwrap_or_default();
+        while !arrived.is_empty() {
+            let rest = large.rest();
+            let (now, later) = arrived.split_at(arrived.len().min(rest.capacity().saturating_sub(rest.len())));
+            rest.extend_from_slice(now);
+            arrived = later;
+        }
+        self.large = Some(large);
+        self.start = self.end;
+        self.peeks = true;
+    }
+
+    fn lend_large(&mut self) -> Option<FrameEvent<'_>> {
+        let (id, body) = self.take_large()?;
+        self.lent = body;
+        Some(FrameEvent::Frame { id, body: &self.lent })
     }
 
     fn too_large(&mut self, id: u32, len: u32, body_len: usize) -> Option<FrameEvent<'_>> {

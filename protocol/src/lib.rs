@@ -49,6 +49,7 @@ mod payload;
 mod request;
 mod session;
 mod spin;
+mod tail;
 pub mod wire;
 
 pub use address::Recipient;
@@ -62,3 +63,4 @@ pub use payload::{ChildHello, Die, Failure, LogLine, Meta, ParentHello, Progress
 pub use request::{Capabilities, Capability, IdOwner, IdRule, Kind, Request, Rules, Verb, check_user_name};
 pub use session::{ChildEvent, ChildSession, ChildVoice, Leases, Outgoing, ParentEvent, ParentSession};
 pub use spin::{Next, Spin};
+pub use tail::{SHARED_BYTES_MIN, SharedTail};

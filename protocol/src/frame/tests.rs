@@ -188,3 +188,72 @@ fn a_buffer_lent_while_a_frame_is_skipped_changes_nothing() {
     splitter.feed(&whole[50_000..]);
     assert_eq!(splitter.next_frame(), Ok(Some(FrameEvent::Frame { id: 2, body: b"z" })));
 }
+
+#[test]
+fn a_large_frame_that_arrives_in_part_is_read_into_a_buffer_of_its_own_and_given_away() {
+    let (first, body) = (frame(1, b"a"), vec![0x33; 300_000]);
+    let stream = [&first[..], &frame(2, &body), &frame(3, b"z")].concat();
+    let mut splitter = Splitter::new();
+    splitter.feed(&stream[..5_000]);
+    assert_eq!(splitter.next_frame(), Ok(Some(FrameEvent::Frame { id: 1, body: b"a" })));
+    assert!(splitter.large().is_none(), "nobody knows of it yet");
+    assert_eq!(splitter.next_frame(), Ok(None));
+    assert!(!splitter.is_empty());
+    assert_eq!(splitter.finish(), Err(FrameError::Truncated { want: 300_008, got: 5_000 - 9 }));
+    // Two ways to read: appended, and into the space.
+    splitter.large().unwrap().extend_from_slice(&stream[5_000..50_000]);
+    let space = splitter.space();
+    space[..1_000].copy_from_slice(&stream[50_000..51_000]);
+    splitter.filled(1_000);
+    assert_eq!(splitter.take_large(), None);
+    splitter.large().unwrap().extend_from_slice(&stream[51_000..]);
+    assert_eq!(splitter.take_large(), Some((2, body)));
+    assert_eq!(splitter.next_frame(), Ok(Some(FrameEvent::Frame { id: 3, body: b"z" })), "what came behind it");
+    assert_eq!(splitter.finish(), Ok(()));
+}
+
+#[test]
+fn a_large_frame_that_nobody_takes_is_lent_and_its_memory_used_again() {
+    let body = vec![0x44; 200_000];
+    let mut splitter = Splitter::new();
+    let mut addresses = Vec::new();
+    for id in 1..4 {
+        let stream = frame(id, &body);
+        for piece in stream.chunks(7_000) {
+            splitter.feed(piece);
+            if let Some(FrameEvent::Frame { id: found, body: lent }) = splitter.next_frame().unwrap() {
+                assert_eq!((found, lent), (id, &body[..]));
+                addresses.push(lent.as_ptr());
+            }
+        }
+    }
+    assert!(addresses.len() == 3 && addresses[1] == addresses[2], "{addresses:?}");
+    splitter.shrink();
+    assert_eq!((splitter.lent.capacity(), splitter.buffer.capacity()), (0, 0));
+}
+
+#[test]
+fn behind_a_large_frame_little_is_read_until_a_small_one_came() {
+    let mut splitter = Splitter::new();
+    let stream = [frame(1, &vec![1; 100_000]), frame(2, b"small")].concat();
+    assert!(splitter.space().len() >= SPACE_BYTES_MIN);
+    splitter.feed(&stream[..SPACE_BYTES_MIN]);
+    assert_eq!(splitter.next_frame(), Ok(None));
+    splitter.feed(&stream[SPACE_BYTES_MIN..100_008]);
+    assert!(splitter.next_frame().unwrap().is_some());
+    assert_eq!(splitter.space().len(), PEEK_BYTES);
+    splitter.feed(&stream[100_008..]);
+    assert!(splitter.next_frame().unwrap().is_some());
+    assert!(splitter.space().len() >= SPACE_BYTES_MIN);
+}
+
+#[test]
+fn a_large_frame_that_is_announced_and_never_comes_takes_no_more_memory_than_one_that_is_expected() {
+    let mut splitter = Splitter::new();
+    splitter.set_max_frame(FRAME_LEN_CEILING);
+    splitter.feed(&frame_header(1, FRAME_LEN_CEILING as usize - 4));
+    splitter.feed(b"x");
+    assert_eq!(splitter.next_frame(), Ok(None));
+    let rest = splitter.large().unwrap();
+    assert!(rest.capacity() <= 1024 * 1024, "{}", rest.capacity());
+}
