@@ -9,10 +9,10 @@ use std::task::Waker;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stokehold_protocol::{BadData, Data, Request, check_user_name, data};
+use stokehold_protocol::{BadData, Data, Request, SHARED_BYTES_MIN, SharedTail, check_user_name, data};
 
 use crate::core::{RunBuffers, Source};
-use crate::driver::{Admission, ComesAbout, Lane, Refusal, Shared};
+use crate::driver::{Admission, ComesAbout, Input, Lane, Refusal, Shared};
 use crate::pool::With;
 use crate::results::Results;
 use crate::task::{Decode, decode_as, leave_encoded};
@@ -192,7 +192,10 @@ impl<J: Serialize + ?Sized> JobSender<J> {
     pub fn send(&self, job: &J) -> Result<(), SubmitError> {
         with_scratch(|input| {
             encode(job, input)?;
-            self.send_input(input)
+            if input.len() < SHARED_BYTES_MIN {
+                return self.send_input(Input::Lent(input));
+            }
+            self.send_input(Input::Shared(&SharedTail::new(std::mem::take(input))))
         })
     }
 }
@@ -200,7 +203,7 @@ impl<J: Serialize + ?Sized> JobSender<J> {
 impl JobSender<Data> {
     /// Sends a job that is encoded already. Blocks while the channel or the pool's queue is full.
     pub fn send_data(&self, data: &Data) -> Result<(), SubmitError> {
-        self.send_input(data.as_bytes())
+        self.send_input(data.shared().map_or(Input::Lent(data.as_bytes()), Input::Shared))
     }
 }
 
@@ -211,7 +214,7 @@ pub(crate) fn encode<J: Serialize + ?Sized>(job: &J, input: &mut Vec<u8>) -> Res
 
 impl<J: ?Sized> JobSender<J> {
     /// Blocks until both the channel and the queue take the input.
-    fn send_input(&self, input: &[u8]) -> Result<(), SubmitError> {
+    fn send_input(&self, input: Input<'_>) -> Result<(), SubmitError> {
         let mut claim = None;
         loop {
             match self.offer(input) {
@@ -271,7 +274,7 @@ impl<J: ?Sized> JobSender<J> {
     }
 
     /// Takes the input if there is room for it now.
-    fn offer(&self, input: &[u8]) -> Result<(), Refusal> {
+    fn offer(&self, input: Input<'_>) -> Result<(), Refusal> {
         self.check()?;
         if !self.has_room() {
             return Err(Refusal::Full);

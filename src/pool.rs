@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use stokehold_protocol::{BadData, Data, Recipient, Request, check_user_name, data, write_head};
 
 use crate::builder::{StopGraces, WORKERS_MAX};
+use crate::core::Body;
 use crate::driver::{Admission, ItemBounds, Mail, Refusal, Shared};
 use crate::task::{Unsent, decode_as, leave_encoded};
 use crate::{
@@ -409,9 +410,8 @@ pub(crate) fn body<J: Serialize + ?Sized>(parent: u32, request: &str, job: &J) -
 }
 
 /// As [`body`], of data that is encoded already.
-pub(crate) fn encoded_body(parent: u32, request: &str, data: &Data) -> Vec<u8> {
-    let mut body = Vec::with_capacity(32 + data.as_bytes().len());
-    write_head(&mut body, request, u64::from(parent), Recipient::Anyone);
-    body.extend_from_slice(data.as_bytes());
-    body
+pub(crate) fn encoded_body(parent: u32, request: &str, data: &Data) -> Body {
+    let mut head = Vec::with_capacity(32 + if data.shared().is_some() { 0 } else { data.as_bytes().len() });
+    write_head(&mut head, request, u64::from(parent), Recipient::Anyone);
+    Body::with_data(head, data)
 }

@@ -1,6 +1,5 @@
 //! The end of a channel where results come out. It decodes each when it is asked for, where it lies; `inbox` says which.
 
-use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -90,7 +89,7 @@ impl<R> Results<R> {
             Job::Answered(value, origin) => Completed {
                 index,
                 answered_by: Some(AnsweredBy::from(origin)),
-                result: decode(Cow::Borrowed(value)).map_err(|error| undecodable(&error, origin)),
+                result: decode(value).map_err(|error| undecodable(&error, origin)),
             },
             Job::Failed(error) => Completed { index, answered_by: None, result: Err(error) },
         });

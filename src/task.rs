@@ -1,6 +1,5 @@
 //! The handle of one task.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use stokehold_protocol::{BadData, Data, data};
 
-use crate::core::{Answered, Origin, Outcome};
+use crate::core::{Answered, Body, Origin, Outcome};
 use crate::driver::{Admission, Cell, ComesAbout, Handle, Items, Mail, Place, Refusal, Shared, Ticket};
 use crate::{Policy, Pool, ResultStream, SubmitError, TaskError, TaskErrorKind, TrySubmitError, deadline};
 
@@ -35,7 +34,26 @@ pub struct Task<R> {
 }
 
 /// How an answer becomes what was asked for.
-pub(crate) type Decode<R> = fn(Cow<'_, [u8]>) -> Result<R, BadData>;
+pub(crate) type Decode<R> = fn(Encoded<'_>) -> Result<R, BadData>;
+
+/// An answer before it is decoded.
+#[derive(Debug)]
+pub(crate) enum Encoded<'a> {
+    /// Where it lies.
+    Lent(&'a [u8]),
+    /// To be kept.
+    Data(Data),
+}
+
+impl Encoded<'_> {
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Data(data) => data.as_bytes(),
+        }
+    }
+}
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -157,7 +175,7 @@ pub(crate) fn status(cell: &Cell) -> TaskStatus {
 /// An outcome was taken: its bytes wait no more.
 pub(crate) fn discard(shared: &Shared, outcome: &Outcome) {
     if let Ok(answered) = outcome {
-        shared.unpark_result(answered.data.len());
+        shared.unpark_result(answered.data.as_bytes().len());
     }
 }
 
@@ -233,15 +251,15 @@ impl fmt::Debug for Canceller {
 
 /// An encoded input that found the queue full.
 pub struct Unsent<R> {
-    body: Vec<u8>,
+    body: Body,
     policy: Policy,
     decode: Decode<R>,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R> Unsent<R> {
-    pub(crate) fn new(body: Vec<u8>, policy: Policy, decode: Decode<R>) -> Self {
-        Self { body, policy, decode, result: PhantomData }
+    pub(crate) fn new(body: impl Into<Body>, policy: Policy, decode: Decode<R>) -> Self {
+        Self { body: body.into(), policy, decode, result: PhantomData }
     }
 
     /// Tries again without waiting.
@@ -348,20 +366,23 @@ impl<R> fmt::Debug for Unsent<R> {
 }
 
 /// An answer decoded as `R`.
-pub(crate) fn decode_as<R: DeserializeOwned>(answer: Cow<'_, [u8]>) -> Result<R, BadData> {
-    data::decode(&answer)
+pub(crate) fn decode_as<R: DeserializeOwned>(answer: Encoded<'_>) -> Result<R, BadData> {
+    data::decode(answer.as_bytes())
 }
 
 /// An answer left encoded.
 #[expect(clippy::unnecessary_wraps, reason = "the signature is that of every decoder")]
-pub(crate) fn leave_encoded(answer: Cow<'_, [u8]>) -> Result<Data, BadData> {
-    Ok(Data::from_peer(answer.into_owned()))
+pub(crate) fn leave_encoded(answer: Encoded<'_>) -> Result<Data, BadData> {
+    Ok(match answer {
+        Encoded::Lent(bytes) => Data::from_peer(bytes.to_vec()),
+        Encoded::Data(data) => data,
+    })
 }
 
 /// What an outcome is for whoever asked.
 pub(crate) fn decoded<R>(outcome: Outcome, decode: Decode<R>) -> Result<R, TaskError> {
     let Answered { data, origin } = outcome?;
-    decode(Cow::Owned(data)).map_err(|error| undecodable(&error, origin))
+    decode(Encoded::Data(data)).map_err(|error| undecodable(&error, origin))
 }
 
 /// An answer that is no `R`.

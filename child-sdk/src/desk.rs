@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
-    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, Spin, Splitter, code,
+    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, SPIN_BYTES_MAX, SharedTail, Spin, Splitter,
+    code,
 };
 
 use crate::coalesce::Before;
@@ -32,6 +33,13 @@ const WAITING_BYTES_MAX: usize = 64 * 1024;
 /// Between two looks at the clock while answers are held back: a tenth of how long they may wait.
 const STRIDE: Stride = Stride::new(Duration::from_micros(10), 16);
 
+/// Memory for frames that an idle worker keeps.
+const MEMORY_KEPT: usize = 1024 * 1024;
+
+/// What is beyond it, for giant frames, is given back when no other came for so long: to get it anew takes the system about as
+/// long as to fill it.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Names listed to somebody who asked for a request that nobody handles.
 const NAMES_LISTED_MAX: usize = 16;
 
@@ -39,13 +47,13 @@ const NAMES_LISTED_MAX: usize = 16;
 pub(crate) struct Entry<'h, S> {
     /// The request's name.
     pub(crate) name: &'static str,
-    /// Reads the input, runs the handler, and appends the encoded result to the last argument; nothing of it if it fails.
+    /// Reads the input, runs the handler, and appends the encoded result to the last argument, or gives it if it is large.
     pub(crate) run: Run<'h, S>,
 }
 
 /// A handler without its types.
 pub(crate) type Run<'h, S> =
-    Box<dyn FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<(), Box<WireFailure>> + 'h>;
+    Box<dyn FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<Option<SharedTail>, Box<WireFailure>> + 'h>;
 
 impl<S> fmt::Debug for Entry<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,6 +87,8 @@ pub(crate) struct Desk<'e, 'h, S, P> {
     frames: u64,
     /// How many frames and tasks had had their turn at the last read.
     at_read: (u64, u64),
+    /// How long the body of the last task was.
+    frame_bytes: usize,
     /// Tasks whose handler has begun.
     tasks: u64,
     /// The results of the batch in hand, encoded.
@@ -113,6 +123,7 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             spin: Spin::new(false),
             frames: 0,
             at_read: (0, 0),
+            frame_bytes: 0,
             tasks: 0,
             scratch: Vec::new(),
             batch_stride: batch::STRIDE,
@@ -126,16 +137,28 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
     /// Reads into the splitter, waiting for more. 0 is the end.
     pub(crate) fn read(&mut self, splitter: &mut Splitter) -> Result<usize, Stop> {
         // One task, one answer, and nothing more to do: if there is more, it comes soon.
-        if (self.frames, self.tasks) == (self.at_read.0.wrapping_add(1), self.at_read.1.wrapping_add(1)) {
+        if self.frames == self.at_read.0.wrapping_add(1)
+            && self.tasks == self.at_read.1.wrapping_add(1)
+            && self.frame_bytes <= SPIN_BYTES_MAX
+        {
             if self.out.line.look_for_input(&mut self.spin) {
                 cores::leave_this_one();
             }
         }
         self.at_read = (self.frames, self.tasks);
-        let space = splitter.space();
-        let count =
-            if self.probe.is_active() { self.read_probed(space)? } else { self.out.line.read(space)? };
-        splitter.filled(count);
+        if splitter.memory() > MEMORY_KEPT && !self.out.line.wait_for_input(IDLE) {
+            splitter.shrink();
+        }
+        let count = match splitter.large().filter(|_| !self.probe.is_active()) {
+            Some(large) => self.out.line.read_more(large)?,
+            None => {
+                let space = splitter.space();
+                let count =
+                    if self.probe.is_active() { self.read_probed(space)? } else { self.out.line.read(space)? };
+                splitter.filled(count);
+                count
+            }
+        };
         self.now = Instant::now();
         Ok(count)
     }
@@ -190,6 +213,7 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
 
     #[inline]
     fn take(&mut self, id: u32, body: &[u8]) -> Result<After, Stop> {
+        self.frame_bytes = body.len();
         // Matched where it lies: to move an event costs more than to handle it.
         match &self.session.handle_frame(id, body, &mut self.out.bytes) {
             Ok(ChildEvent::Task { id, request, data, meta }) => self.run(*id, request, data, meta)?,
@@ -247,7 +271,9 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
         }
         self.reach(Point::AfterHandler);
         match outcome {
-            Ok(()) => {}
+            Ok(None) => {}
+            Ok(Some(rest)) if self.probe.is_active() => self.out.bytes.extend_from_slice(&rest),
+            Ok(Some(rest)) => self.out.flush_with(&rest)?,
             // Nobody will be told, but it should not vanish either.
             Err(failure) if id == 0 => {
                 report::line(format_args!("one-way request {request:?} failed: {}", failure.message));

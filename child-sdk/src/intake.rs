@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
+use std::time::Duration;
 
 use stokehold_protocol::ChildVoice;
 
@@ -17,8 +18,17 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Where bytes come from.
 pub(crate) trait Source: Read + Send {
-    /// Whether a read would give bytes, the end or an error without waiting.
-    fn is_ready(&self) -> bool;
+    /// Waits for so long at the most. Whether a read would give bytes, the end or an error without waiting.
+    fn wait(&self, time: Duration) -> bool;
+
+    /// Reads behind what is in `into`, at most as much as it has capacity for.
+    fn read_more(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let before = into.len();
+        into.resize(into.capacity(), 0);
+        let read = self.read(into.get_mut(before..).unwrap_or_default());
+        into.truncate(before.saturating_add(*read.as_ref().unwrap_or(&0)));
+        read
+    }
 }
 
 /// The input, what was read ahead, and what was seen in it.
@@ -55,29 +65,59 @@ impl Intake {
 
     /// Gives what was read ahead, or waits for more. 0 is the end.
     pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        if !self.ahead.is_empty() {
-            let count = self.ahead.read(space)?;
-            if self.ahead.is_empty() {
-                self.ahead = VecDeque::new();
-            }
-            return Ok(count);
-        }
-        if let Some(ended) = &mut self.ended {
-            return std::mem::replace(ended, Ok(())).map(|()| 0);
+        if let Some(count) = self.read_kept(|ahead| ahead.read(space)) {
+            return count;
         }
         let count = self.source.read(space)?;
         self.pass(space.get(..count).unwrap_or_default());
         Ok(count)
     }
 
+    /// The same behind what is in `into`, at most as much as it has capacity for.
+    pub(crate) fn read_more(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let before = into.len();
+        let room = into.capacity().saturating_sub(before);
+        let kept = self.read_kept(|ahead| {
+            into.extend(ahead.drain(..ahead.len().min(room)));
+            Ok(into.len().saturating_sub(before))
+        });
+        if let Some(count) = kept {
+            return count;
+        }
+        let count = self.source.read_more(into)?;
+        self.pass(into.get(before..).unwrap_or_default());
+        Ok(count)
+    }
+
+    /// Reads what was read ahead, if anything was.
+    fn read_kept(
+        &mut self,
+        read: impl FnOnce(&mut VecDeque<u8>) -> io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        if !self.ahead.is_empty() {
+            let count = read(&mut self.ahead);
+            if self.ahead.is_empty() {
+                self.ahead = VecDeque::new();
+            }
+            return Some(count);
+        }
+        let ended = self.ended.as_mut()?;
+        Some(std::mem::replace(ended, Ok(())).map(|()| 0))
+    }
+
     /// Whether a read would not wait.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.ahead.is_empty() || self.ended.is_some() || self.source.is_ready()
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits for so long at the most, until a read would not wait.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        !self.ahead.is_empty() || self.ended.is_some() || self.source.wait(time)
     }
 
     /// Reads ahead what is there, without waiting.
     pub(crate) fn look(&mut self) {
-        while self.may_look() && self.source.is_ready() {
+        while self.may_look() && self.source.wait(Duration::ZERO) {
             let mut chunk = vec![0; CHUNK_BYTES];
             match self.source.read(&mut chunk) {
                 Ok(0) => self.ended = Some(Ok(())),

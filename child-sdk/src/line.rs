@@ -84,13 +84,7 @@ impl Line {
 
     /// Reads the next bytes, waiting for them. 0 is the end.
     pub(crate) fn read(&self, space: &mut [u8]) -> io::Result<usize> {
-        let mut intake = lock(&self.intake);
-        let count = intake.read(space)?;
-        if std::mem::take(&mut intake.seen) {
-            self.publish(&intake);
-        }
-        self.reads.store(self.reads.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-        Ok(count)
+        self.read_with(|intake| intake.read(space))
     }
 
     /// Looks for input without sleeping, for as long as `spin` says. True if this thread had better move to another core.
@@ -111,10 +105,31 @@ impl Line {
         }
     }
 
-    /// Writes all answers, after all that was said. What was held of them and is written already is not written again.
+    /// Reads the next bytes behind what is in `into`, as much as that has capacity for, waiting for them. 0 is the end.
+    pub(crate) fn read_more(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        self.read_with(|intake| intake.read_more(into))
+    }
+
+    fn read_with(&self, read: impl FnOnce(&mut Intake) -> io::Result<usize>) -> io::Result<usize> {
+        let mut intake = lock(&self.intake);
+        let count = read(&mut intake)?;
+        if std::mem::take(&mut intake.seen) {
+            self.publish(&intake);
+        }
+        self.reads.store(self.reads.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        Ok(count)
+    }
+
+    /// Waits for input, for so long at the most. Whether there is some.
+    pub(crate) fn wait_for_input(&self, time: Duration) -> bool {
+        lock(&self.intake).wait(time)
+    }
+
+    /// Writes all answers, after all that was said. What was held of them and is written already is not written again. `rest` is
+    /// the end of the last answer, if that is large.
     #[inline]
-    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        lock(&self.outlet).write_answers(bytes)
+    pub(crate) fn write(&self, bytes: &[u8], rest: &[u8]) -> io::Result<()> {
+        lock(&self.outlet).write_answers(bytes, rest)
     }
 
     /// Whether there is a monitor, so that something may be held back.

@@ -36,10 +36,12 @@ impl Outbox {
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Stop> {
-        if self.bytes.is_empty() {
-            return Ok(());
-        }
-        self.line.write(&self.bytes)?;
+        if self.bytes.is_empty() { Ok(()) } else { self.flush_with(&[]) }
+    }
+
+    /// Writes the answers and the end of the last, which is large.
+    pub(crate) fn flush_with(&mut self, rest: &[u8]) -> Result<(), Stop> {
+        self.line.write(&self.bytes, rest)?;
         self.shelved = 0;
         self.coalesce.flushed();
         empty(&mut self.bytes);

@@ -3,7 +3,7 @@
 //! wait on the shelf go before whatever is said after them.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,14 +69,14 @@ impl Outlet {
     }
 
     /// Writes all answers, those on the shelf and those behind them; but what has been gathered of them only once. The shelf
-    /// is empty then.
-    pub(crate) fn write_answers(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// is empty then. `rest` is the end of the last answer, if that is large.
+    pub(crate) fn write_answers(&mut self, bytes: &[u8], rest: &[u8]) -> io::Result<()> {
         let gathered = std::mem::take(&mut self.gathered);
         self.shelf.clear();
         if !self.held.is_empty() {
             self.flush_held()?;
         }
-        self.put(bytes.get(gathered..).unwrap_or_default())
+        self.put([bytes.get(gathered..).unwrap_or_default(), rest])
     }
 
     /// Takes the answers from the shelf, to be written as soon as anything is. What is said next comes behind them.
@@ -95,7 +95,7 @@ impl Outlet {
         if !self.held.is_empty() {
             self.flush_held()?;
         }
-        self.put(bytes)
+        self.put([bytes])
     }
 
     /// Holds a frame back, which `append` appends, or writes it with all that is held: if it is the first for a while, or if
@@ -165,9 +165,9 @@ impl Outlet {
     pub(crate) fn write_halves(&mut self, bytes: &[u8], between: impl FnOnce()) -> io::Result<()> {
         self.write(&[])?;
         let (first, second) = bytes.split_at(bytes.len() / 2);
-        self.put(first)?;
+        self.put([first])?;
         between();
-        self.put(second)
+        self.put([second])
     }
 
     fn care(&mut self) -> Care {
@@ -177,24 +177,36 @@ impl Outlet {
     fn flush_held(&mut self) -> io::Result<()> {
         let mut held = std::mem::take(&mut self.held);
         self.held_since = None;
-        let done = self.put(&held);
+        let done = self.put([&held]);
         held.clear();
         held.shrink_to(BUFFER_BYTES_KEPT);
         self.held = held;
         done
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn put<const N: usize>(&mut self, pieces: [&[u8]; N]) -> io::Result<()> {
         if let Some((kind, code)) = self.failed {
             return Err(code.map_or_else(|| kind.into(), io::Error::from_raw_os_error));
         }
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.sink.write_all(bytes).inspect_err(|error| {
+        write_all(&mut self.sink, &mut pieces.map(IoSlice::new)).inspect_err(|error| {
             self.failed = Some((error.kind(), error.raw_os_error()));
         })
     }
+}
+
+/// Writes all pieces, together where the sink can.
+fn write_all(sink: &mut impl Write, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+    // Empty ones in front are taken away.
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        match sink.write_vectored(pieces) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut pieces, count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Outlet {
@@ -323,7 +335,7 @@ mod tests {
         assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8]);
         // A PONG comes when everything is written; then the answers that never waited.
         outlet.write(&[9]).unwrap();
-        outlet.write_answers(&[2, 3, 4, 7, 10]).unwrap();
+        outlet.write_answers(&[2, 3, 4, 7, 10], &[]).unwrap();
         assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         assert!(outlet.shelf.put(&[11], 0));
         outlet.write(&[12]).unwrap();
@@ -339,7 +351,7 @@ mod tests {
         outlet.gather();
         assert_eq!(outlet.attend(Instant::now()).unwrap(), None);
         assert_eq!(tape.writes(), [[1, 2]]);
-        outlet.write_answers(&[1, 2, 3]).unwrap();
+        outlet.write_answers(&[1, 2, 3], &[]).unwrap();
         assert_eq!(tape.writes(), [vec![1, 2], vec![3]]);
     }
 

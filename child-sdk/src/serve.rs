@@ -38,6 +38,8 @@ pub(crate) fn serve<S, P: Probe>(
     before_bye: impl FnOnce(),
 ) -> Result<(), Stop> {
     let Plan { hello, pid, entries, worker, run, line, probe } = plan;
+    let mut splitter = Splitter::new();
+    splitter.set_max_frame(hello.max_frame);
     let mut session = ChildSession::new(hello, pid);
     let mut out = Outbox::new(Arc::clone(&line));
     probe.reach(Point::BeforeHello, 1);
@@ -54,7 +56,6 @@ pub(crate) fn serve<S, P: Probe>(
     let shared_probe = probe.is_active().then(|| Arc::clone(&probe) as Arc<dyn Probe>);
     let context = Ctx::new(Arc::clone(&line), session.voice(), worker, shared_probe);
     let mut desk = Desk::new(session, out, entries, state, context, probe);
-    let mut splitter = Splitter::new();
     loop {
         desk.write_out()?;
         if desk.read(&mut splitter)? == 0 {

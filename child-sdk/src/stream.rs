@@ -2,11 +2,12 @@
 //! else has it open; these wait all the same. And the one place where a thread waits for several things at once.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
@@ -49,9 +50,13 @@ impl Input {
 }
 
 impl Source for Input {
-    fn is_ready(&self) -> bool {
+    fn wait(&self, time: Duration) -> bool {
         let mut fds = [PollFd::new(&*self.0, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
+        poll(&mut fds, Timespec::try_from(time).ok().as_ref()) == Ok(1)
+    }
+
+    fn read_more(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        retry(&self.0, PollFlags::IN, || rustix::io::read(&self.0, spare_capacity(&mut *into)))
     }
 }
 
@@ -110,6 +115,13 @@ impl Read for Input {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         retry(&self.0, PollFlags::OUT, || rustix::io::write(&*self.0, bytes))
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
+            [piece] => self.write(piece),
+            pieces => retry(&self.0, PollFlags::OUT, || rustix::io::writev(&*self.0, pieces)),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -186,9 +198,9 @@ mod tests {
         wake.wake();
         assert_eq!(output.wait(&wake, Some(&input), None), Waited::Woken, "both are one");
         assert_eq!(output.wait(&wake, Some(&input), Some(Duration::from_millis(1))), Waited::Anything);
-        assert!(!input.is_ready());
+        assert!(!input.wait(Duration::ZERO) && !input.wait(Duration::from_millis(1)));
         rustix::io::write(&feed, b"x").unwrap();
-        assert!(input.is_ready());
+        assert!(input.wait(Duration::ZERO) && input.wait(WATCHDOG));
         assert_eq!(output.wait(&wake, Some(&input), None), Waited::Anything);
         let waker = thread::spawn({
             let wake = wake.clone();

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stokehold_protocol::limits::WINDOW_MAX;
+use stokehold_protocol::limits::{FRAME_LEN_CEILING, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR, WINDOW_MAX};
 use stokehold_protocol::{
-    Capabilities, Capability, ChildHello, Data, Failure as WireFailure, Request, check_user_name, code, data,
+    Capabilities, Capability, ChildHello, Data, Failure as WireFailure, Request, SharedTail, check_user_name, code,
+    data,
 };
 
 use crate::context::{Ctx, Init};
@@ -77,6 +78,7 @@ pub struct Worker<'h, S> {
     init: InitFn<'h, S>,
     entries: Vec<Entry<'h, S>>,
     window: u32,
+    max_frame: u32,
 }
 
 impl<'h, S> Worker<'h, S> {
@@ -91,7 +93,7 @@ impl<'h, S> Worker<'h, S> {
         E: Into<BoxError>,
     {
         let init = Box::new(|about: &mut Init| init(about).map_err(Into::into));
-        Self { init, entries: Vec::new(), window: WINDOW_DEFAULT }
+        Self { init, entries: Vec::new(), window: WINDOW_DEFAULT, max_frame: MAX_FRAME_DEFAULT }
     }
 
     /// Adds the handler of `request`. One task at a time runs; the state is the handler's alone meanwhile.
@@ -136,8 +138,11 @@ impl<'h, S> Worker<'h, S> {
         self.entry(name, move |state, input, context, result| {
             data::check_input(input)
                 .map_err(|error| failure::not_begun(code::BAD_DATA, error.to_string()))?;
-            result.extend_from_slice(handler(state, input, context).map_err(to_wire)?.as_bytes());
-            Ok(())
+            let data = handler(state, input, context).map_err(to_wire)?;
+            if data.shared().is_none() {
+                result.extend_from_slice(data.as_bytes());
+            }
+            Ok(data.shared().cloned())
         })
     }
 
@@ -147,6 +152,15 @@ impl<'h, S> Worker<'h, S> {
     #[must_use]
     pub fn window(mut self, tasks: u32) -> Self {
         self.window = tasks.clamp(1, WINDOW_MAX);
+        self
+    }
+
+    /// Sets the largest frame to take, in bytes of head and input together, from 64 KiB to 128 MiB (others are clamped). Default: 16
+    /// MiB, as much as a worker should need to take without having been asked. A larger task fails with
+    /// [`too_large`](code::TOO_LARGE) and is not sent. How large an answer may be is the parent's to say.
+    #[must_use]
+    pub fn max_frame(mut self, bytes: u32) -> Self {
+        self.max_frame = bytes.clamp(MAX_FRAME_FLOOR, FRAME_LEN_CEILING);
         self
     }
 
@@ -222,13 +236,14 @@ impl<'h, S> Worker<'h, S> {
             let job = data::decode(input)
                 .map_err(|error| failure::not_begun(code::BAD_DATA, format!("bad input: {error}")))?;
             let value = handler(state, job, context).map_err(to_wire)?;
-            data::encode_into(&value, result).map_err(|error| failure::from_bad_data(&error))
+            data::encode_into(&value, result).map_err(|error| failure::from_bad_data(&error))?;
+            Ok(None)
         })
     }
 
     fn entry<F>(mut self, name: &'static str, run: F) -> Self
     where
-        F: FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<(), Box<WireFailure>> + 'h,
+        F: FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<Option<SharedTail>, Box<WireFailure>> + 'h,
     {
         if let Err(error) = check_user_name(name) {
             panic!("{name:?} cannot be a request's name: {error}");
@@ -244,6 +259,7 @@ impl<'h, S> Worker<'h, S> {
         let listed = names().map(|name| name.len().saturating_add(3)).sum::<usize>() <= METHODS_BYTES_MAX;
         ChildHello {
             window: self.window,
+            max_frame: self.max_frame,
             // Nothing is to wait behind a task in a worker that takes one at a time.
             capabilities: match self.window {
                 1 => CAPABILITIES,

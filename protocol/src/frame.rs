@@ -157,6 +157,11 @@ impl Splitter {
         }
     }
 
+    /// How many bytes of memory it has, but for those of a large frame that is on its way.
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity().saturating_add(self.lent.capacity())
+    }
+
     /// Gives back the memory that is kept for large frames, and that which a frame in the middle of its arrival does not need.
     pub fn shrink(&mut self) {
         self.lent = Vec::new();

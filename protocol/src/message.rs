@@ -117,7 +117,13 @@ pub fn begin_frame(out: &mut Vec<u8>, id: u32) -> usize {
 /// Writes the length of the frame that began at `start` and reaches to the end of `out`. Returns its `len` field, which the
 /// caller compares with the peer's `max_frame`.
 pub fn finish_frame(out: &mut [u8], start: usize) -> u64 {
-    let body_len = out.len().saturating_sub(start).saturating_sub(FRAME_HEADER_BYTES);
+    finish_frame_before(out, start, 0)
+}
+
+/// As [`finish_frame`], for a frame of which so many bytes are still to come.
+pub fn finish_frame_before(out: &mut [u8], start: usize, rest_len: usize) -> u64 {
+    let written = out.len().saturating_sub(start).saturating_sub(FRAME_HEADER_BYTES);
+    let body_len = written.saturating_add(rest_len);
     let header = frame_header(0, body_len);
     if let (Some(place), Some(len)) =
         (out.get_mut(start..).and_then(|frame| frame.get_mut(..4)), header.get(..4))

@@ -37,6 +37,10 @@ const SHARED_MAX: u32 = 8;
 /// beside the waits themselves.
 const FAILURES_MAX: u32 = 12;
 
+/// A task with more bytes takes so long to be moved that a wake-up is lost beside it, and is moved faster by two processes that take
+/// turns on one core, where the bytes stay in its cache.
+pub const SPIN_BYTES_MAX: usize = 16 * 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Spin {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::source::Source;
-use super::{Death, Origin, Policy, TaskError, TaskKey};
+use super::{Body, Death, Origin, Policy, TaskError, TaskKey};
 
 /// What the caller keeps for a task, or for several of one source that follow each other. The core gives it back with the
 /// outcome and never looks into it. No method may block or run a user's code.
@@ -30,7 +30,7 @@ pub(crate) trait Ticket: Sized {
 pub(crate) trait Answers<T> {
     /// The tasks of `ticket` are answered; it is not used again. `body` is what they were sent in: memory that may be taken for the
     /// answer, and is used again if it is not.
-    fn answered(&mut self, ticket: &mut T, answer: Answer<'_>, body: &mut Vec<u8>);
+    fn answered(&mut self, ticket: &mut T, answer: Answer<'_>, body: &mut Body);
 }
 
 /// An answer as it lies in the buffer that it was read into.

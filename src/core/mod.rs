@@ -5,6 +5,7 @@
 //! run without a process.
 
 mod action;
+mod body;
 mod death;
 #[cfg(test)]
 mod flaw;
@@ -22,6 +23,7 @@ mod window;
 
 pub(crate) use action::{Action, Answer, Answers, ItemFate, Ticket, Value};
 pub use action::{DeadLetter, Event, Retirement};
+pub(crate) use body::Body;
 pub(crate) use death::Remains;
 pub use death::{Cause, CpuTime, Death, Limit, WorkerState};
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stokehold_protocol::Failure;
+use stokehold_protocol::{Data, Failure};
 
 use super::{Death, Limit};
 
@@ -15,7 +15,7 @@ pub(crate) type Outcome = Result<Answered, TaskError>;
 #[derive(Debug)]
 pub(crate) struct Answered {
     /// The answer's data, unchecked.
-    pub(crate) data: Vec<u8>,
+    pub(crate) data: Data,
     /// Where it came from.
     pub(crate) origin: Origin,
 }

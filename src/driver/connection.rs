@@ -1,7 +1,7 @@
 //! One worker's process with its three pipes, as the engine holds them.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -119,7 +119,7 @@ impl Connection {
         incarnation: u32,
         spawned: sys::Spawned,
         poll: &Poll,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let sys::Spawned { process, to_child, from_child, stderr } = spawned;
         poll.add(process.pidfd(), token(slot, incarnation, Part::Process), Interest::Read)?;
         poll.add(from_child.as_fd(), token(slot, incarnation, Part::Output), Interest::Read)?;
@@ -144,9 +144,9 @@ impl Connection {
 
     /// Writes what the pipe takes of the outbox, and asks to be told when it takes more.
     pub(super) fn flush(&mut self, outbox: &mut Outbox, poll: &Poll) -> Flushed {
-        while !outbox.pending().is_empty() {
+        while !outbox.is_empty() {
             let Some(input) = &self.input else { return Flushed::Closed };
-            match sys::write(input.as_fd(), outbox.pending()) {
+            match sys::write(input.as_fd(), &outbox.pending().map(IoSlice::new)) {
                 Ok(count) => outbox.wrote(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if !self.wants_write {
@@ -181,9 +181,13 @@ impl Connection {
     /// Reads frames' bytes into the splitter.
     pub(super) fn read_output(&mut self) -> ReadOutcome {
         let Some(output) = &self.output else { return ReadOutcome::End };
+        if let Some(large) = self.splitter.large() {
+            let room = large.capacity() - large.len();
+            return outcome(sys::read_more(output.as_fd(), large), room);
+        }
         let space = self.splitter.space();
         let room = space.len();
-        let outcome = read(output, space);
+        let outcome = outcome(sys::read(output.as_fd(), space), room);
         if let ReadOutcome::Bytes(count, _) = outcome {
             self.splitter.filled(count);
             return ReadOutcome::Bytes(count, count == room);
@@ -193,7 +197,10 @@ impl Connection {
 
     /// Reads stderr into `scratch`.
     pub(super) fn read_stderr(&self, scratch: &mut [u8]) -> ReadOutcome {
-        self.stderr.as_ref().map_or(ReadOutcome::End, |stderr| read(stderr, scratch))
+        match &self.stderr {
+            Some(stderr) => outcome(sys::read(stderr.as_fd(), scratch), scratch.len()),
+            None => ReadOutcome::End,
+        }
     }
 
     /// Whether the output is to be left alone.
@@ -211,7 +218,7 @@ impl Connection {
     }
 
     /// The output is read again. Fails when the system has no memory for it.
-    pub(super) fn resume_output(&mut self, poll: &Poll) -> std::io::Result<()> {
+    pub(super) fn resume_output(&mut self, poll: &Poll) -> io::Result<()> {
         if let (true, Some(output)) = (self.paused, &self.output) {
             poll.add(output.as_fd(), token(self.slot, self.incarnation, Part::Output), Interest::Read)?;
         }
@@ -277,9 +284,9 @@ fn close(fd: &mut Option<OwnedFd>, poll: &Poll) {
     }
 }
 
-fn read(fd: &OwnedFd, into: &mut [u8]) -> ReadOutcome {
-    let room = into.len();
-    match sys::read(fd.as_fd(), into) {
+/// What a read into `room` bytes of room brought.
+fn outcome(read: io::Result<usize>, room: usize) -> ReadOutcome {
+    match read {
         Ok(0) => ReadOutcome::End,
         Ok(count) => ReadOutcome::Bytes(count, count == room),
         Err(error) if error.kind() == ErrorKind::WouldBlock => ReadOutcome::Blocked,

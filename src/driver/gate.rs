@@ -8,10 +8,11 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
+use stokehold_protocol::SharedTail;
 
 use super::letters::Letters;
 use super::{Handle, Items, Lane, Ticket, remember};
-use crate::core::{DeadLetter, Death, NewTask, Policy, Run, RunBuffers};
+use crate::core::{Body, DeadLetter, Death, NewTask, Policy, Run, RunBuffers};
 use crate::sys;
 
 /// How much may be in a pool at a time.
@@ -151,7 +152,7 @@ impl Gate {
     /// Lets a task in and gives its number, or says why not. Never blocks. `body` is taken only on success.
     pub(super) fn submit(
         &self,
-        body: &mut Vec<u8>,
+        body: &mut Body,
         policy: Policy,
         admission: Admission,
         ticket: impl FnOnce(u64) -> Ticket,
@@ -190,6 +191,21 @@ impl Gate {
             let ticket = Ticket::to_lane(number, Arc::clone(lane), index, 1);
             state.work.push(NewWork::Run(Run::new(ticket, number, buffers)));
         }
+        Ok(self.note_mail(&mut state, 1))
+    }
+
+    /// The same for a job whose input is so large that it is shared.
+    pub(super) fn submit_large_job(&self, lane: &Arc<Lane>, input: &SharedTail) -> Result<usize, Refusal> {
+        let weight = input.len();
+        let mut state = self.lock();
+        self.check(&state, 1, weight, Admission::Channel)?;
+        let (number, index) = state.count_jobs(lane, 1, weight);
+        let ticket = Ticket::to_lane(number, Arc::clone(lane), index, 1);
+        let mut head = Vec::new();
+        lane.source().write_one(&[], &mut head);
+        let body = Body::with_rest(head, input.clone());
+        let policy = lane.source().policy();
+        state.work.push(NewWork::Task(NewTask { ticket, number, body, weight, policy }));
         Ok(self.note_mail(&mut state, 1))
     }
 
@@ -423,7 +439,7 @@ mod tests {
     use crate::driver::Cell;
 
     fn submit(gate: &Gate) -> Result<(u64, usize), Refusal> {
-        gate.submit(&mut vec![0; 8], Policy::default(), Admission::Ordinary, |number| {
+        gate.submit(&mut Body::from(vec![0; 8]), Policy::default(), Admission::Ordinary, |number| {
             Ticket::to_handle(number, Handle::Task(Arc::new(Cell::new())))
         })
     }

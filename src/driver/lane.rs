@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use stokehold_protocol::Data;
+
 use super::remember;
 use crate::core::{Answer, Origin, Source, TaskError, Value};
 
@@ -73,6 +75,8 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     bytes: Vec<u8>,
+    /// Bytes of values that are not in `bytes`, because they are large.
+    large_bytes: usize,
     outcomes: Vec<Arrived>,
 }
 
@@ -88,8 +92,10 @@ pub(crate) struct Arrived {
 /// See [`Arrived::outcome`].
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// No answer; `None` when it was taken.
+    /// No answer. `None` when it was taken; likewise below.
     Error(Option<TaskError>),
+    /// One value, large.
+    Large(Option<Data>, Origin),
     /// So many values, in the form that [`GoodResults`](stokehold_protocol::GoodResults) reads, in the batch's bytes.
     Many(u32, Range<usize>, Origin),
     /// One value, there.
@@ -116,6 +122,14 @@ impl Batch {
         }
     }
 
+    /// The large value that one of them is, taken out.
+    pub(crate) fn take_large(&mut self, place: usize) -> Option<Data> {
+        match &mut self.outcomes.get_mut(place)?.outcome {
+            Outcome::Large(data, _) => data.take(),
+            _ => None,
+        }
+    }
+
     /// Bytes of values.
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         self.bytes.get(range).unwrap_or_default()
@@ -136,6 +150,12 @@ impl Batch {
         self.outcomes.push(Arrived { index, outcome });
     }
 
+    /// Adds a large answer to the job at `index`.
+    pub(super) fn push_large(&mut self, index: u64, data: Data, origin: Origin) {
+        self.large_bytes += data.as_bytes().len();
+        self.outcomes.push(Arrived { index, outcome: Outcome::Large(Some(data), origin) });
+    }
+
     /// Adds the end of a job without an answer.
     pub(super) fn push_error(&mut self, index: u64, error: TaskError) {
         self.outcomes.push(Arrived { index, outcome: Outcome::Error(Some(error)) });
@@ -147,6 +167,7 @@ impl Batch {
         for arrived in &self.outcomes {
             let (count, bytes) = match &arrived.outcome {
                 Outcome::Error(_) => (1, 0),
+                Outcome::Large(data, _) => (1, data.as_ref().map_or(0, |data| data.as_bytes().len())),
                 Outcome::One(range, _) => (1, range.len()),
                 Outcome::Many(count, range, _) => {
                     (u64::from(*count), range.len().div_ceil((*count).max(1) as usize))
@@ -155,7 +176,7 @@ impl Batch {
             outcomes += count;
             large = large.max(bytes);
         }
-        (outcomes, self.bytes.len() as u64, large)
+        (outcomes, (self.bytes.len() + self.large_bytes) as u64, large)
     }
 }
 
@@ -240,6 +261,7 @@ impl Lane {
     /// The memory of a batch whose outcomes were all received.
     pub(crate) fn give_back(&self, mut batch: Batch) {
         batch.bytes.clear();
+        batch.large_bytes = 0;
         batch.outcomes.clear();
         if batch.bytes.capacity() > SPARE_BYTES_MAX {
             return;

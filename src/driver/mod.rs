@@ -26,7 +26,7 @@ pub(crate) use gate::{Admission, Bounds, Mail, Refusal};
 pub(crate) use items::{Arrivals, Arrived, ItemBounds, Items};
 pub(crate) use lane::{Batch, Lane, Outcome};
 pub(crate) use lease::ComesAbout;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Input, Shared};
 
 use std::sync::Arc;
 use std::task::Waker;

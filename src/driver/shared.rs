@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
+use stokehold_protocol::SharedTail;
 use tracing::Level;
 
 use super::clock::Clock;
@@ -17,8 +18,27 @@ use super::lock::lock;
 use super::looks::Looks;
 use super::observer::Observer;
 use super::{Arrivals, ComesAbout, Ended, Engine, Lane, Ticket, remember};
-use crate::core::{DeadLetter, Death, Event, Policy, RunBuffers};
+use crate::core::{Body, DeadLetter, Death, Event, Policy, RunBuffers};
 use crate::sys;
+
+/// The input of a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Input<'a> {
+    /// It is copied.
+    Lent(&'a [u8]),
+    /// It is so large that it is shared.
+    Shared(&'a SharedTail),
+}
+
+impl Input<'_> {
+    /// How many bytes it has.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::Lent(bytes) => bytes.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+}
 
 /// What the handles of a pool and its threads share.
 #[derive(Debug)]
@@ -116,7 +136,7 @@ impl Shared {
     /// Lets a task in, or says why not. Never blocks. `body` is taken only on success.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        body: &mut Vec<u8>,
+        body: &mut Body,
         policy: Policy,
         admission: Admission,
         ticket: impl FnOnce(u64) -> Ticket,
@@ -127,8 +147,11 @@ impl Shared {
     }
 
     /// Lets a job of a channel in, or says why not. Never blocks.
-    pub(crate) fn submit_job(self: &Arc<Self>, lane: &Arc<Lane>, input: &[u8]) -> Result<(), Refusal> {
-        let gathered = self.gate.submit_job(lane, input)?;
+    pub(crate) fn submit_job(self: &Arc<Self>, lane: &Arc<Lane>, input: Input<'_>) -> Result<(), Refusal> {
+        let gathered = match input {
+            Input::Lent(bytes) => self.gate.submit_job(lane, bytes)?,
+            Input::Shared(bytes) => self.gate.submit_large_job(lane, bytes)?,
+        };
         self.nudge(&self.job_looks, gathered, self.job_looks.is_time(gathered));
         Ok(())
     }

@@ -11,6 +11,7 @@ use stokehold_protocol::GoodResults;
 use crate::Order;
 use crate::core::{Origin, TaskError};
 use crate::driver::{Batch, Lane, Outcome};
+use crate::task::Encoded;
 
 /// See the module.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ struct Current {
 /// What came of one job.
 #[derive(Debug)]
 pub(super) enum Job<'a> {
-    Answered(&'a [u8], Origin),
+    Answered(Encoded<'a>, Origin),
     Failed(TaskError),
 }
 
@@ -86,7 +87,7 @@ impl Inbox {
         let bytes = self.batches.get(current.batch)?.batch.bytes(current.values.clone());
         // The core has read all of them: each is there.
         let (value, len) = GoodResults::new(bytes).first()?;
-        let received = take(current.index, Job::Answered(value, current.origin));
+        let received = take(current.index, Job::Answered(Encoded::Lent(value), current.origin));
         lane.receive(len);
         current.values.start += len;
         current.index += 1;
@@ -118,7 +119,14 @@ impl Inbox {
             }
             Outcome::One(value, origin) => {
                 lane.receive(value.len());
-                (1, Some(take(index, Job::Answered(held.batch.bytes(value.clone()), *origin))))
+                let value = Encoded::Lent(held.batch.bytes(value.clone()));
+                (1, Some(take(index, Job::Answered(value, *origin))))
+            }
+            Outcome::Large(_, origin) => {
+                let origin = *origin;
+                let value = held.batch.take_large(spot.place);
+                lane.receive(value.as_ref().map_or(0, |data| data.as_bytes().len()));
+                (1, value.map(|data| take(index, Job::Answered(Encoded::Data(data), origin))))
             }
             Outcome::Error(_) => {
                 lane.receive(0);

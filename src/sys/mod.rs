@@ -62,5 +62,5 @@ mod linux;
 pub use linux::Containment;
 pub(crate) use linux::{
     ChildIo, Ended, Interest, Memory, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError,
-    Spawned, Spawner, Waker, check_containment, check_support, current_pid, read, unread, write,
+    Spawned, Spawner, Waker, check_containment, check_support, current_pid, read, read_more, unread, write,
 };

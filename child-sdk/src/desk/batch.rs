@@ -109,7 +109,8 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
         let max = self.session.peer_max_frame();
         let outcome = list.good(results, |out| {
             let before = out.len();
-            panics::catch(|| (entry.run)(state, item, context, out)).unwrap_or_else(Err)?;
+            let rest = panics::catch(|| (entry.run)(state, item, context, out)).unwrap_or_else(Err)?;
+            out.extend_from_slice(rest.as_deref().unwrap_or_default());
             let len = out.len().saturating_sub(before).saturating_add(AROUND_BYTES);
             if u32::try_from(len).is_ok_and(|len| len <= max) {
                 return Ok(());

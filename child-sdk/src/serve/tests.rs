@@ -53,7 +53,7 @@ impl Read for Script {
 }
 
 impl Source for Script {
-    fn is_ready(&self) -> bool {
+    fn wait(&self, _: Duration) -> bool {
         true
     }
 }
@@ -472,7 +472,7 @@ impl Read for Supply {
 }
 
 impl Source for Supply {
-    fn is_ready(&self) -> bool {
+    fn wait(&self, _: Duration) -> bool {
         false
     }
 }

@@ -13,10 +13,11 @@ use crate::batch::{Batch, Values};
 use crate::code;
 use crate::error::{ApiMisuse, PeerError};
 use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, OVERDRAFT_MAX, PING_BYTES_MAX};
-use crate::message::Message;
+use crate::message::{Message, finish_frame_before};
 use crate::payload::{ChildHello, Credit, Die, Failure, Meta, ParentHello, VERSION};
 use crate::request::{Capabilities, Capability, IdRule, Kind, Verb};
 use crate::session::voice::ChildVoice;
+use crate::tail::SharedTail;
 use crate::{Recipient, check, wire};
 
 /// Characters kept of a code and a message when the whole failure is too large for a frame: with four bytes each they fit the
@@ -266,39 +267,43 @@ impl ChildSession {
         Ok(())
     }
 
-    /// FINISHED was appended at `start`, with that `len`: it stays if the parent takes it.
+    /// FINISHED was appended at `start`, with that `len`: it stays if the parent takes it. Whether it does.
     #[inline]
-    fn end_answer(&mut self, id: u32, start: usize, len: u64, out: &mut Vec<u8>) {
+    fn end_answer(&mut self, id: u32, start: usize, len: u64, out: &mut Vec<u8>) -> bool {
         let max = self.peer_max_frame();
         if len <= u64::from(max) {
             self.done = self.done.saturating_add(1);
-            return;
+            return true;
         }
         out.truncate(start);
         self.failed = self.failed.saturating_add(1);
         let message = format!("the answer's frame has {len} bytes, the parent takes {max}");
         self.voice.frame(out, id, Verb::Failed, |out| Failure::new(code::TOO_LARGE, message).encode(out));
+        false
     }
 
     /// As [`finished`](Self::finished), unless `write` fails: then nothing is appended, the task stays open, and the error comes
-    /// back to be told by [`failed`](Self::failed).
+    /// back to be told by [`failed`](Self::failed). `write` gives the rest of the value, so many bytes that they are not to be
+    /// copied; if it is to be sent, it comes back, for the caller to append.
     pub fn try_finished<E>(
         &mut self,
         id: u32,
         out: &mut Vec<u8>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Result<(), E>, ApiMisuse> {
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Option<SharedTail>, E>,
+    ) -> Result<Result<Option<SharedTail>, E>, ApiMisuse> {
         self.must_be_open(id)?;
-        let start = out.len();
-        let mut outcome = Ok(());
-        let len = self.voice.frame(out, id, Verb::Finished, |out| outcome = write(out));
-        if outcome.is_err() {
-            out.truncate(start);
-            return Ok(outcome);
-        }
+        let start = self.voice.begin(out, id, Verb::Finished);
+        let rest = match write(out) {
+            Ok(rest) => rest,
+            Err(error) => {
+                out.truncate(start);
+                return Ok(Err(error));
+            }
+        };
+        let len = finish_frame_before(out, start, rest.as_ref().map_or(0, |rest| rest.len()));
         self.close(id)?;
-        self.end_answer(id, start, len, out);
-        Ok(Ok(()))
+        let is_sent = self.end_answer(id, start, len, out);
+        Ok(Ok(rest.filter(|_| is_sent)))
     }
 
     /// Appends FAILED. One above the parent's limit is sent with its code and the beginning of its message only.

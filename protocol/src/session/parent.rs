@@ -111,6 +111,9 @@ pub enum ParentEvent<'a, T> {
 pub struct Outgoing<'a> {
     /// Head and data as encoded once by the caller.
     pub body: &'a [u8],
+    /// How many more bytes the body has: those that the caller appends behind what [`send`](ParentSession::send) has, because they
+    /// are so many that they are not to be copied.
+    pub rest_len: usize,
     /// Which attempt this is, from 1. The child is told from the second on.
     pub attempt: u32,
     /// How long it may run, if that is limited.
@@ -246,7 +249,8 @@ impl<T> ParentSession<T> {
                 Meta { attempt: Some(attempt), deadline_ms, key: key.map(str::to_owned), ..Meta::default() };
             self.protocol_frame(out, id, Verb::Meta, |out| meta.encode(out));
         }
-        out.extend_from_slice(&crate::message::frame_header(id, outgoing.body.len()));
+        let body_len = outgoing.body.len().saturating_add(outgoing.rest_len);
+        out.extend_from_slice(&crate::message::frame_header(id, body_len));
         out.extend_from_slice(outgoing.body);
     }
 

@@ -58,10 +58,17 @@ impl ChildVoice {
         verb: Verb,
         data: impl FnOnce(&mut Vec<u8>),
     ) -> u64 {
-        let start = begin_frame(out, id);
-        write_head(out, verb.name(), self.pid, self.parent);
+        let start = self.begin(out, id, verb);
         data(out);
         finish_frame(out, start)
+    }
+
+    /// Appends the beginning of a frame, up to its data. Gives its place for [`finish_frame`].
+    #[inline]
+    pub(super) fn begin(&self, out: &mut Vec<u8>, id: u32, verb: Verb) -> usize {
+        let start = begin_frame(out, id);
+        write_head(out, verb.name(), self.pid, self.parent);
+        start
     }
 
     /// Like [`frame`](Self::frame), but a frame whose `len` would be above `max` is taken back.

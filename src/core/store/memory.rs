@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use super::super::Policy;
+use stokehold_protocol::SHARED_BYTES_MIN;
+
+use super::super::{Body, Policy};
 use super::super::action::Ticket;
 use super::super::source::Source;
 use super::line::{Line, STALE_KEPT, Waiting};
@@ -139,21 +141,25 @@ impl<T> MemoryStore<T> {
     {
         let mut body = self.body();
         let Some(Waiting::Run(run)) = self.queue.waiting.front_mut() else { return None };
-        let Taken { ticket, number, count, inputs } = run.take(most, bytes);
+        let Taken { ticket, number, count, inputs, is_last } = run.take(most, bytes);
         let weight = inputs.len();
+        // What is shared stays where it is: the run is then of no use to anybody else.
+        let is_shared = count == 1 && weight >= SHARED_BYTES_MIN && is_last;
         let mut policy = Policy::default();
         if let Some(source) = ticket.source() {
             policy = source.policy();
             match count {
-                1 => source.write_one(inputs, &mut body),
+                1 => source.write_one(if is_shared { &[] } else { inputs }, &mut body),
                 _ => source.write_batch(count, inputs, &mut body),
             }
         }
-        if run.left() == 0
-            && let Some(Waiting::Run(run)) = self.queue.waiting.pop_front()
-            && self.run_buffers.len() < SPARE_KEPT
-        {
-            self.run_buffers.push(run.into_buffers());
+        let mut body = Body::from(body);
+        if is_last && let Some(Waiting::Run(run)) = self.queue.waiting.pop_front() {
+            if is_shared {
+                body = Body::with_rest(body.take_memory(), run.into_last_input());
+            } else if self.run_buffers.len() < SPARE_KEPT {
+                self.run_buffers.push(run.into_buffers());
+            }
         }
         let tasks = count as usize;
         self.queue.live -= tasks;
@@ -258,7 +264,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
     fn split(&mut self, key: TaskKey) -> (Vec<TaskKey>, usize) {
         let mut keys = Vec::new();
         let Some(mut task) = self.finish(key) else { return (keys, 0) };
-        let whole = std::mem::take(&mut task.body);
+        let whole = task.body.take_memory();
         let Some(source) = task.ticket.source() else { return (keys, task.weight) };
         let policy = source.policy();
         let mut inputs = source.inputs(task.items, &whole);
@@ -275,7 +281,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
             let new = NewTask {
                 ticket: task.ticket.split_front(1),
                 number: task.number,
-                body,
+                body: body.into(),
                 weight: input.len(),
                 policy,
             };
@@ -350,7 +356,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
     fn clear(&mut self, key: TaskKey) {
         let Some(entry) = self.entry(key) else { return };
         let Some(task) = &mut entry.task else { return };
-        let (tasks, body) = (task.left() as usize, std::mem::take(&mut task.body));
+        let (tasks, body) = (task.left() as usize, task.body.take_memory());
         entry.task = None;
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);
@@ -389,7 +395,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
             let taken = run.take(u32::MAX, usize::MAX);
             let (number, weight, items) = (taken.number, taken.inputs.len(), taken.count);
             let policy = taken.ticket.source().map(Source::policy).unwrap_or_default();
-            let new = NewTask { ticket: taken.ticket, number, body: Vec::new(), weight, policy };
+            let new = NewTask { ticket: taken.ticket, number, body: Body::default(), weight, policy };
             // The table counts them already.
             self.len -= items as usize;
             self.insert(Task { items, ..Task::new(new) }, Place::Queue);

@@ -1,6 +1,10 @@
 //! Tasks of one source that came one after the other and wait together: their inputs lie in one buffer, and only what is handed
 //! out becomes an entry of the table.
 
+use std::sync::Arc;
+
+use stokehold_protocol::SharedTail;
+
 use super::super::action::Ticket;
 use super::NewTask;
 
@@ -75,6 +79,8 @@ pub(super) struct Taken<'a, T> {
     pub(super) number: u64,
     pub(super) count: u32,
     pub(super) inputs: &'a [u8],
+    /// None is left behind them.
+    pub(super) is_last: bool,
 }
 
 impl<T> Run<T> {
@@ -114,6 +120,13 @@ impl<T> Run<T> {
         buffers
     }
 
+    /// The last input of one that was taken to the end, where it lies.
+    pub(super) fn into_last_input(self) -> SharedTail {
+        let RunBuffers { bytes, ends } = self.buffers;
+        let start = ends.iter().nth_back(1).map_or(0, |end| *end as usize);
+        SharedTail::of(Arc::new(bytes), start)
+    }
+
     /// Where the inputs of the next `count` tasks end.
     fn end_of(&self, count: usize) -> usize {
         let last = (self.taken + count).checked_sub(1).and_then(|last| self.buffers.ends.get(last));
@@ -132,7 +145,7 @@ impl<T: Ticket> Run<T> {
         let source = ticket.source()?;
         let policy = source.policy();
         source.write_one(inputs, &mut body);
-        Some(NewTask { ticket, number, body, weight, policy })
+        Some(NewTask { ticket, number, body: body.into(), weight, policy })
     }
 
     /// Takes up to `most` tasks whose inputs have `bytes` together, but at least one.
@@ -149,6 +162,7 @@ impl<T: Ticket> Run<T> {
         self.taken += count;
         self.number += u64::from(taken);
         let inputs = self.buffers.bytes.get(begin..end).unwrap_or_default();
-        Taken { ticket, number, count: taken, inputs }
+        let is_last = self.taken == self.buffers.ends.len();
+        Taken { ticket, number, count: taken, inputs, is_last }
     }
 }

@@ -6,7 +6,7 @@ use stokehold_protocol::Values;
 
 use super::super::action::Ticket;
 use super::super::timers::{Clocks, Timers};
-use super::super::{Attempt, Limit, Policy, TaskErrorKind};
+use super::super::{Attempt, Body, Limit, Policy, TaskErrorKind};
 use super::TaskKey;
 
 /// A task to be accepted.
@@ -17,7 +17,7 @@ pub(crate) struct NewTask<T> {
     /// Its number, for people.
     pub(crate) number: u64,
     /// Head and data, encoded.
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
     /// For how many bytes it counts in the queue.
     pub(crate) weight: usize,
     /// How it is treated.
@@ -32,7 +32,7 @@ pub(crate) struct Task<T> {
     /// Its number, for people; of a batch that of the first without a result.
     pub(crate) number: u64,
     /// Head and data, encoded.
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
     /// How many tasks it is; more than 1 in a batch only.
     pub(crate) items: u32,
     /// Of how many of them the results were given.
@@ -99,7 +99,7 @@ impl<T: Ticket> Task<T> {
     /// The inputs of a batch, those whose results were given too.
     pub(crate) fn inputs(&self) -> Values<'_> {
         match self.ticket.source() {
-            Some(source) if self.is_batch() => source.inputs(self.items, &self.body),
+            Some(source) if self.is_batch() => source.inputs(self.items, self.body.bytes()),
             _ => Values::new(0, &[]),
         }
     }

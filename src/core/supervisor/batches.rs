@@ -11,7 +11,7 @@ use stokehold_protocol::{BatchResult, DataError, Failure, PeerError, Results, co
 
 use super::super::action::{Answer, Answers, Ticket, Value};
 use super::super::store::{NewTask, Release, Store, Task};
-use super::super::{AttemptEnd, Death, Origin, TaskKey};
+use super::super::{AttemptEnd, Body, Death, Origin, TaskKey};
 use super::judge::Guilt;
 use super::messages::record;
 use super::{Phase, Supervisor};
@@ -50,7 +50,7 @@ impl<T: Ticket> Supervisor<T> {
         self.fail_bad(slot, &task, bad, now);
         if is_whole {
             self.released.bytes += task.weight;
-            return self.store.recycle(task.body);
+            return self.store.recycle(task.body.take_memory());
         }
         // It was answered, and not by what it was asked for. Some may have been done; nobody is to blame but the worker.
         self.end_garbled(slot, bad_results(given.err()));
@@ -109,7 +109,7 @@ impl<T: Ticket> Supervisor<T> {
             if count > 0 {
                 let mut ticket = self.give_some(task, count);
                 let answer = Answer { value: Value::Many(count, good), origin };
-                answers.answered(&mut ticket, answer, &mut Vec::new());
+                answers.answered(&mut ticket, answer, &mut Body::default());
             }
             match results.next_result()? {
                 None => return Ok(()),
@@ -117,7 +117,7 @@ impl<T: Ticket> Supervisor<T> {
                     let origin = Origin { task: task.number, ..origin };
                     let mut ticket = self.give_some(task, 1);
                     let answer = Answer { value: Value::One(value), origin };
-                    answers.answered(&mut ticket, answer, &mut Vec::new());
+                    answers.answered(&mut ticket, answer, &mut Body::default());
                 }
                 Some(BatchResult::Bad(failure)) => {
                     let (place, mut failure) = (task.given, Failure::decode(failure));
@@ -156,7 +156,7 @@ impl<T: Ticket> Supervisor<T> {
             let (mut body, policy) = (Vec::new(), source.policy());
             source.write_one(input, &mut body);
             // The batch frees its bytes as a whole.
-            let new = NewTask { ticket, number, body, weight: 0, policy };
+            let new = NewTask { ticket, number, body: body.into(), weight: 0, policy };
             if let Some(key) = self.store.insert_held(new, task) {
                 self.fail(slot, key, failure, now);
             }

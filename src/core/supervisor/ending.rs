@@ -99,7 +99,7 @@ impl<T: Ticket> Supervisor<T> {
         let Some(place) = self.slots.get_mut(slot) else { return };
         // Nothing may be sent to a child before its HELLO (SPEC S-3): the end of its input says the same.
         if place.greeted && !place.deaf {
-            place.session.die(&Die::default(), place.outbox.append());
+            place.outbox.append(|out| place.session.die(&Die::default(), out));
             self.dirty.push(slot);
         }
         place.life = Life::Ending;

@@ -191,9 +191,18 @@ impl<T: Ticket> Supervisor<T> {
         let limit = [limit, left].into_iter().flatten().min();
         let deadline_ms = limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let key_text = task.policy.tells_key.then(|| format!("{}-{}", self.config.run, task.number));
-        let outgoing =
-            Outgoing { body: &task.body, attempt: task.attempts, deadline_ms, key: key_text.as_deref() };
-        place.session.send(id, outgoing, place.outbox.append());
+        let rest = task.body.rest();
+        let outgoing = Outgoing {
+            body: task.body.bytes(),
+            rest_len: rest.map_or(0, |rest| rest.len()),
+            attempt: task.attempts,
+            deadline_ms,
+            key: key_text.as_deref(),
+        };
+        place.outbox.append(|out| place.session.send(id, outgoing, out));
+        if let Some(rest) = rest {
+            place.outbox.append_shared(rest.clone());
+        }
         task.frame_end = place.outbox.end();
         if self.config.task_events {
             let (worker, pid, attempt) = (place.number, place.pid, task.attempts);

@@ -41,7 +41,7 @@ impl<T: Ticket> Supervisor<T> {
         let (worker, pid, attempt) = (place.number, place.pid, task.attempts);
         let event = Event::TaskOverdue { task: task.number, worker, pid, attempt, limit };
         self.actions.push(Action::Notice(event));
-        if place.life == Life::Running && !place.deaf && place.session.cancel(id, place.outbox.append()) {
+        if place.life == Life::Running && !place.deaf && place.outbox.append(|out| place.session.cancel(id, out)) {
             let extra = task.extra();
             extra.cancel_sent = true;
             extra.stop.get_or_insert(Stop::Late(Limit::Soft));
@@ -79,7 +79,7 @@ impl<T: Ticket> Supervisor<T> {
             return;
         }
         if !extra.cancel_sent && !place.deaf {
-            extra.cancel_sent = place.session.cancel(id, place.outbox.append());
+            extra.cancel_sent = place.outbox.append(|out| place.session.cancel(id, out));
             self.dirty.push(slot);
         }
         let told = extra.cancel_sent;

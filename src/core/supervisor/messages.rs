@@ -193,7 +193,7 @@ impl<T: Ticket> Supervisor<T> {
             ParentEvent::Hello { ready } => {
                 place.greeted = true;
                 if !place.deaf && place.life == Life::Running {
-                    place.session.hello(place.outbox.append());
+                    place.outbox.append(|out| place.session.hello(out));
                     self.dirty.push(slot);
                 }
                 if place.is_starting() {
@@ -322,7 +322,7 @@ impl<T: Ticket> Supervisor<T> {
             let request = "a request of its own".to_owned();
             return self.end_garbled(slot, PeerError::NotAllowed { request, why: ASKS_UNREAD });
         }
-        place.session.refuse(id, place.outbox.append());
+        place.outbox.append(|out| place.session.refuse(id, out));
         self.dirty.push(slot);
     }
 

@@ -47,7 +47,7 @@ impl<T: Ticket> Supervisor<T> {
             let event = Event::DeadLettered { task: task.number, error: Arc::clone(&error) };
             self.actions.push(Action::Bury(Box::new(DeadLetter {
                 task: task.number,
-                body: task.body,
+                body: task.body.into_vec(),
                 policy: task.policy,
                 error,
             })));

@@ -310,7 +310,7 @@ impl<T: Ticket> Supervisor<T> {
         }
         if beat && let Some(place) = self.slots.get_mut(slot) {
             place.pinged = true;
-            place.session.ping(0, place.outbox.append());
+            place.outbox.append(|out| place.session.ping(0, out));
             self.dirty.push(slot);
         }
         if age && let Some(place) = self.slots.get_mut(slot) {

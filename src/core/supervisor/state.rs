@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use stokehold_protocol::SPIN_BYTES_MAX;
+
 use super::super::Death;
 use super::super::action::Ticket;
 use super::super::slot::{Life, Rung};
@@ -36,14 +38,20 @@ impl<T: Ticket> Supervisor<T> {
         self.slots.iter().any(|slot| slot.credit() > 0 && !slot.is_busy())
     }
 
-    /// Whether every worker that has something to do has one frame and no more, and there are some, but at most `most`. Gives them.
+    /// Whether every worker that has something to do has one frame, a small one, and no more, and there are some, but at most `most`.
+    /// Gives them.
     pub(crate) fn is_in_step(&self, most: usize, busy: &mut Vec<usize>) -> bool {
         busy.clear();
         for (slot, place) in self.slots.iter().enumerate() {
             match place.session.open_count() {
                 0 => {}
                 // What is to be read of no worker is not to be looked for either.
-                1 if busy.len() < most && place.paused_for.is_none() => busy.push(slot),
+                1 if busy.len() < most
+                    && place.paused_for.is_none()
+                    && place.open_bytes <= SPIN_BYTES_MAX as u64 =>
+                {
+                    busy.push(slot);
+                }
                 _ => return false,
             }
         }

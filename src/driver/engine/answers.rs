@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::core::{Answer, Answered, Answers, TaskError, Value};
+use stokehold_protocol::{Data, SharedTail};
+
+use crate::core::{Answer, Answered, Answers, Body, TaskError, Value};
 use crate::driver::gate::Gate;
 use crate::driver::lane::{Batch, Lane};
 use crate::driver::{Target, Ticket};
@@ -26,6 +28,18 @@ pub(super) struct Gathered {
 pub(super) struct Outgo<'a> {
     pub(super) gathered: &'a mut Gathered,
     pub(super) gate: &'a Gate,
+    /// The large frame that is being read: an answer in it is shared instead of copied.
+    pub(super) whole: Option<Arc<Vec<u8>>>,
+}
+
+impl Outgo<'_> {
+    /// `data` as one of several owners, if it is the end of the large frame.
+    fn share(&self, data: &[u8]) -> Option<Data> {
+        let whole = self.whole.as_ref()?;
+        let start = whole.len().checked_sub(data.len())?;
+        let is_its_end = std::ptr::eq(whole.get(start..)?, data);
+        is_its_end.then(|| Data::from_peer_shared(SharedTail::of(Arc::clone(whole), start)))
+    }
 }
 
 impl Gathered {
@@ -67,20 +81,31 @@ impl Gathered {
 
 impl Answers<Ticket> for Outgo<'_> {
     #[inline]
-    fn answered(&mut self, ticket: &mut Ticket, answer: Answer<'_>, body: &mut Vec<u8>) {
+    fn answered(&mut self, ticket: &mut Ticket, answer: Answer<'_>, body: &mut Body) {
         match ticket.take_target() {
             Target::Lane { lane, index, .. } => {
                 if lane.is_wanted() {
-                    self.gathered.batch(&lane).push(index, answer);
+                    let shared = match answer.value {
+                        Value::One(data) => self.share(data),
+                        Value::Many(..) => None,
+                    };
+                    let batch = self.gathered.batch(&lane);
+                    match shared {
+                        Some(data) => batch.push_large(index, data, answer.origin),
+                        None => batch.push(index, answer),
+                    }
                 }
             }
             Target::Handle(handle) => {
                 let Value::One(data) = answer.value else { return };
-                // The answer takes the place of the question: most are of about its size, and both are the user's memory.
-                let mut answered = std::mem::take(body);
-                answered.clear();
-                answered.extend_from_slice(data);
                 self.gate.park(data.len());
+                let answered = self.share(data).unwrap_or_else(|| {
+                    // The answer takes the place of the question: most are of about its size, and both are the user's memory.
+                    let mut answered = body.take_memory();
+                    answered.clear();
+                    answered.extend_from_slice(data);
+                    Data::from_peer(answered)
+                });
                 let outcome = Ok(Answered { data: answered, origin: answer.origin });
                 let (is_heard, waker) = handle.cell().complete(outcome);
                 if !is_heard {

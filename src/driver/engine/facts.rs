@@ -1,6 +1,7 @@
 //! The first phase of a turn: what the system and the user's threads have to tell goes to the core.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -119,8 +120,18 @@ impl Engine {
         };
         connection.splitter.swap_buffer(&mut self.spare_buffer);
         let outcome = connection.read_output();
-        let mut answers = Outgo { gathered: &mut self.gathered, gate: shared.gate() };
+        let mut answers = Outgo { gathered: &mut self.gathered, gate: shared.gate(), whole: None };
         loop {
+            if let Some((id, body)) = connection.splitter.take_large() {
+                let whole = Arc::new(body);
+                answers.whole = Some(Arc::clone(&whole));
+                self.core.handle_frame(slot, id, &whole, now, &mut answers);
+                answers.whole = None;
+                if let Ok(body) = Arc::try_unwrap(whole) {
+                    connection.splitter.reuse(body);
+                }
+                continue;
+            }
             match connection.splitter.next_frame() {
                 Ok(Some(FrameEvent::Frame { id, body })) => {
                     self.core.handle_frame(slot, id, body, now, &mut answers);

@@ -51,7 +51,7 @@ pub(crate) use command::{ChildIo, SpawnCommand};
 pub use containment::Containment;
 pub(crate) use failure::SpawnError;
 pub(crate) use memory::Memory;
-pub(crate) use pipe::{read, unread, write};
+pub(crate) use pipe::{read, read_more, unread, write};
 pub(crate) use poll::{Interest, Poll, Ready, Waker};
 pub(crate) use process::{Ended, Process, Signal, Spawned};
 pub(crate) use spawner::Spawner;

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -18,22 +19,30 @@ pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
     Ok(retry_on_intr(|| rustix::io::read(fd, &mut *into))?)
 }
 
+/// Reads what is there behind what is in `into`, at most as much as it has capacity for. `Ok(0)` is the end of the stream.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_more(fd: BorrowedFd<'_>, into: &mut Vec<u8>) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::read(fd, spare_capacity(&mut *into)))?)
+}
+
 /// Writes as much of `from` as fits, and says how much that was.
 ///
 /// # Errors
 /// `WouldBlock` when nothing fits; `BrokenPipe` when nobody will read, without a SIGPIPE for the host whatever
 /// it does with that signal. Never `Interrupted`.
-pub(crate) fn write(fd: BorrowedFd<'_>, from: &[u8]) -> io::Result<usize> {
+pub(crate) fn write(fd: BorrowedFd<'_>, from: &[IoSlice<'_>]) -> io::Result<usize> {
     // Since 6.18 the kernel can be told with the write itself; before, the host's disposition has to be asked for each time.
     if QUIET_WRITES.load(Ordering::Relaxed) {
-        match retry_on_intr(|| rustix::io::pwritev2(fd, &[IoSlice::new(from)], u64::MAX, NO_SIGNAL)) {
+        match retry_on_intr(|| rustix::io::pwritev2(fd, from, u64::MAX, NO_SIGNAL)) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
                 QUIET_WRITES.store(false, Ordering::Relaxed)
             }
             result => return Ok(result?),
         }
     }
-    without_sigpipe(|| Ok(retry_on_intr(|| rustix::io::write(fd, from))?))
+    without_sigpipe(|| Ok(retry_on_intr(|| rustix::io::writev(fd, from))?))
 }
 
 /// How many bytes wait in a pipe for its reader, asked at either end; 0 if that cannot be told. They wait also when the reader

@@ -242,7 +242,7 @@ impl Read for Late {
 }
 
 impl Source for Late {
-    fn is_ready(&self) -> bool {
+    fn wait(&self, _: Duration) -> bool {
         self.looks.fetch_add(1, Ordering::Relaxed) == 1
     }
 }
@@ -397,7 +397,7 @@ impl Read for Counted {
 }
 
 impl Source for Counted {
-    fn is_ready(&self) -> bool {
+    fn wait(&self, _: Duration) -> bool {
         false
     }
 }
