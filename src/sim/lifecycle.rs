@@ -313,7 +313,7 @@ fn nothing_counts_that_a_worker_says_after_it_broke_the_protocol() {
     assert!(world.child(0).killed);
     let ids: Vec<u32> = world.child(0).tasks.iter().map(|job| job.id).collect();
     let answer = b"\x94\xa8FINISHED\x01\xc0\xc0";
-    world.core.handle_frame(0, ids[0], answer, world.now);
+    world.core.handle_frame(0, ids[0], answer, world.now, &mut world.post);
     world.core.handle_too_large(0, ids[1], 1 << 20, answer, world.now);
     world.settle();
     assert!(tasks.iter().all(|task| world.end_of(*task).is_none()));

@@ -81,6 +81,32 @@ impl<T> MemoryStore<T> {
         entry.task.as_ref()
     }
 
+    /// The tasks of the table, those in runs left out.
+    #[cfg(test)]
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (TaskKey, &Task<T>)> {
+        let keyed = (0..).zip(&self.entries).map(|(index, entry)| {
+            let key = TaskKey { index, generation: entry.generation };
+            Some((key, entry.task.as_ref()?))
+        });
+        keyed.flatten()
+    }
+
+    /// How many tasks there are in runs, and how many bytes of inputs.
+    #[cfg(test)]
+    pub(crate) fn in_runs(&self) -> (usize, usize) {
+        let runs = self.queue.waiting.iter().filter_map(|waiting| match waiting {
+            Waiting::Run(run) => Some((run.left() as usize, run.bytes_left())),
+            Waiting::Task(_) => None,
+        });
+        runs.fold((0, 0), |(tasks, bytes), (more, more_bytes)| (tasks + more, bytes + more_bytes))
+    }
+
+    /// How many places for tasks there are, empty ones too.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How many clocks of tasks run.
     #[cfg(test)]
     pub(crate) fn clocks_running(&self) -> usize {

@@ -67,6 +67,12 @@ impl<T> Run<T> {
         u32::try_from(self.buffers.ends.len() - self.taken).unwrap_or(u32::MAX)
     }
 
+    /// How many bytes the inputs of those have.
+    #[cfg(test)]
+    pub(super) fn bytes_left(&self) -> usize {
+        self.buffers.bytes.len() - self.end_of(0)
+    }
+
     /// Its memory, emptied.
     pub(super) fn into_buffers(self) -> RunBuffers {
         let mut buffers = self.buffers;

@@ -1,0 +1,104 @@
+//! Tasks of a batch that fail, batches that fail as a whole, and results that are none.
+
+use stokehold_protocol::{Failure, code};
+
+use super::{DONE, MS, batching, done, grown, grown_as, lives, replace, with_batch};
+use crate::core::sim::world::{Wrong, retry_after};
+use crate::core::{Policy, TaskErrorKind};
+
+#[test]
+fn a_task_that_cannot_be_done_as_a_batch_is_tried_by_itself() {
+    for code in [code::BAD_DATA, code::BAD_MESSAGE, code::TOO_LARGE] {
+        let (mut world, channel) = grown(1, 200);
+        let tasks = with_batch(&mut world, channel, 6);
+        world.give(0, 0, &[DONE; 2]);
+        world.fail(0, &Failure { begun: Some(false), ..Failure::new(code, "cannot be read") });
+        assert_eq!(world.held(0), tasks[2..]);
+        assert_eq!(world.frames(0), [1; 4]);
+        world.answer_everything();
+        assert!(done(&world, &tasks) && lives(&world, &tasks) == 0, "{code}");
+    }
+}
+
+#[test]
+fn an_answer_larger_than_a_frame_may_be_comes_in_pieces() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 6);
+    world.answer_too_large(0);
+    assert_eq!(world.held(0), tasks);
+    assert_eq!(world.frames(0), [1; 6]);
+    world.answer_everything();
+    assert!(done(&world, &tasks));
+}
+
+#[test]
+fn results_that_came_in_a_frame_too_large_are_made_again() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 6);
+    world.give(0, 0, &[DONE; 2]);
+    world.give_too_large(0, 0, 2);
+    world.answer(0);
+    assert!(done(&world, &tasks[..2]));
+    assert_eq!(world.held(0), tasks[2..], "those behind came after a gap");
+    world.answer_everything();
+    assert!(done(&world, &tasks));
+}
+
+#[test]
+fn a_request_that_nobody_knows_fails_for_each() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 6);
+    world.fail(0, &Failure { begun: Some(false), ..Failure::new(code::UNKNOWN_REQUEST, "what?") });
+    for task in tasks {
+        let error = world.outcome(task).as_ref().expect_err("a failure");
+        assert_eq!(
+            (error.kind(), error.code(), error.task()),
+            (TaskErrorKind::Failed, "unknown_request", task)
+        );
+    }
+}
+
+#[test]
+fn what_a_worker_has_no_room_for_comes_again_without_a_loss() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 6);
+    let overloaded = Failure { code: code::OVERLOADED.into(), begun: Some(false), ..retry_after(Some(7)) };
+    world.fail(0, &overloaded);
+    assert!(!world.has_tasks(0));
+    world.advance(7 * MS);
+    assert_eq!(world.frames(0), [1; 6]);
+    assert!(world.child(0).tasks.iter().all(|job| job.attempt.is_none()), "it never began");
+    world.answer_everything();
+    assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Ok(1))));
+}
+
+#[test]
+fn results_that_are_none_end_the_worker_and_blame_nobody() {
+    let policy = Policy::default().attempts(1);
+    for wrong in Wrong::ALL {
+        let (mut world, channel) = grown_as(1, 200, &batching(8), policy);
+        let tasks = with_batch(&mut world, channel, 6);
+        world.give(0, 0, &[DONE; 2]);
+        world.give_wrong(0, 0, None, wrong);
+        assert!(world.child(0).killed, "{wrong:?}");
+        assert!(done(&world, &tasks[..2]));
+        replace(&mut world, 0, &batching(8));
+        assert_eq!(world.deaths(), 1);
+        assert!(world.frames(0).iter().all(|count| *count == 1), "{wrong:?}: one by one");
+        world.answer_everything();
+        assert!(done(&world, &tasks), "{wrong:?}");
+    }
+}
+
+#[test]
+fn parts_that_are_none_end_the_worker() {
+    for wrong in Wrong::ALL.into_iter().filter(|wrong| *wrong != Wrong::TooFew) {
+        let (mut world, channel) = grown(1, 200);
+        let tasks = with_batch(&mut world, channel, 6);
+        world.give_wrong(0, 0, Some(3), wrong);
+        assert!(world.child(0).killed, "{wrong:?}");
+        replace(&mut world, 0, &batching(8));
+        world.answer_everything();
+        assert!(done(&world, &tasks), "{wrong:?}");
+    }
+}
