@@ -123,7 +123,7 @@ impl Batch {
 
     /// Adds answers to jobs from `index` on.
     #[inline]
-    pub(super) fn push(&mut self, index: u64, answer: Answer<'_>) {
+    pub(crate) fn push(&mut self, index: u64, answer: Answer<'_>) {
         let Answer { value, origin } = answer;
         let from = self.bytes.len();
         let (Value::Many(_, data) | Value::One(data)) = value;
@@ -137,7 +137,7 @@ impl Batch {
     }
 
     /// Adds the end of a job without an answer.
-    pub(super) fn push_error(&mut self, index: u64, error: Box<TaskError>) {
+    pub(crate) fn push_error(&mut self, index: u64, error: Box<TaskError>) {
         self.outcomes.push(Arrived { index, outcome: Outcome::Error(Some(error)) });
     }
 
@@ -276,7 +276,7 @@ impl Lane {
     }
 
     /// Outcomes are here. Gives whom to wake when no lock is held, and an empty batch if there is one to be filled.
-    pub(super) fn deliver(&self, batch: Batch) -> (Option<Waker>, Option<Batch>) {
+    pub(crate) fn deliver(&self, batch: Batch) -> (Option<Waker>, Option<Batch>) {
         if !self.is_wanted() {
             return (None, None);
         }
@@ -324,3 +324,6 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

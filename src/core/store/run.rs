@@ -121,3 +121,6 @@ impl<T: Ticket> Run<T> {
         Taken { ticket, number, count: taken, inputs }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,3 +93,65 @@ impl Answers<Ticket> for Outgo<'_> {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::{Origin, Policy, Source, Ticket as _};
+    use crate::driver::gate::Bounds;
+    use crate::driver::{Cell, Handle};
+
+    fn lane() -> Arc<Lane> {
+        Arc::new(Lane::new(Source::new("work", 7, Policy::default())))
+    }
+
+    fn answer(value: Value<'_>) -> Answer<'_> {
+        let origin = Origin { worker: 1, pid: 11, task: 1, attempt: 1, elapsed: Duration::ZERO };
+        Answer { value, origin }
+    }
+
+    fn indices(lane: &Lane) -> Vec<Vec<u64>> {
+        let batches = std::iter::from_fn(|| lane.take());
+        batches.map(|batch| (0..batch.len()).map(|place| batch.get(place).unwrap().index).collect()).collect()
+    }
+
+    #[test]
+    fn each_channel_gets_what_is_its_own_once_a_turn() {
+        let gate = Gate::new(Bounds { tasks: 9, bytes: 99, parked_bytes: 99, dead_letters: None });
+        let mut gathered = Gathered::default();
+        let (one, other, gone) = (lane(), lane(), lane());
+        gone.abandon();
+        for turn in 0..3 {
+            let mut outgo = Outgo { gathered: &mut gathered, gate: &gate };
+            for (lane, index) in [(&one, 0), (&other, 5), (&gone, 1), (&one, 1), (&other, 4)] {
+                let mut ticket = Ticket::to_lane(index + 1, Arc::clone(lane), index);
+                let ticket = ticket.split_front(1);
+                let body = outgo.answered(ticket, answer(Value::One(b"\x07")), vec![7]);
+                assert_eq!(body, [7], "memory that is not needed goes back");
+            }
+            let error = Box::new(TaskError::new(crate::TaskErrorKind::Dead, 3, ""));
+            gathered.fail(Ticket::to_lane(3, Arc::clone(&one), 2), error);
+            assert!(one.take().is_none(), "not in the middle of a turn");
+            gathered.deliver();
+            assert_eq!(indices(&one), [[0, 1, 2]], "in turn {turn}");
+            assert_eq!(indices(&other), [[5, 4]]);
+            assert_eq!(indices(&gone), Vec::<Vec<u64>>::new());
+        }
+    }
+
+    #[test]
+    fn the_answer_of_a_single_task_takes_the_place_of_its_question() {
+        let gate = Gate::new(Bounds { tasks: 9, bytes: 99, parked_bytes: 99, dead_letters: None });
+        let mut gathered = Gathered::default();
+        let cell = Arc::new(Cell::new());
+        let body = Vec::with_capacity(100);
+        let place = body.as_ptr();
+        let ticket = Ticket::to_handle(1, Handle::Task(Arc::clone(&cell)));
+        let mut outgo = Outgo { gathered: &mut gathered, gate: &gate };
+        assert_eq!(outgo.answered(ticket, answer(Value::One(b"\x07")), body).capacity(), 0);
+        let answered = cell.take().unwrap().unwrap();
+        assert_eq!((&answered.data[..], answered.data.as_ptr()), (&b"\x07"[..], place));
+    }
+}
