@@ -137,10 +137,9 @@ impl<T: Ticket> Supervisor<T> {
 
     /// Those of a batch that failed become entries of their own, and go the way of every failed task.
     fn fail_bad(&mut self, slot: usize, task: &Task<T>, bad: Vec<Bad<T>>, now: Instant) {
-        if bad.is_empty() {
-            return;
-        }
-        let mut inputs = task.inputs();
+        // The batch's own ticket knows nothing of a source any more if these were the last.
+        let Some(source) = bad.first().and_then(|bad| bad.ticket.source()) else { return };
+        let mut inputs = source.inputs(task.items, &task.body);
         let mut read = 0;
         for Bad { ticket, number, place, failure } in bad {
             let mut input = None;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{DONE, SECOND, batching, done, grown, replace, with_batch};
-use crate::core::sim::world::{World, Wrong};
+use crate::core::sim::world::{World, Wrong, retry_after};
 use crate::core::{Policy, TaskErrorKind};
 
 #[test]
@@ -16,6 +16,27 @@ fn shutdown_finishes_what_is_in_frames_and_in_runs() {
     world.answer_everything();
     assert!(done(&world, &tasks));
     world.exit(0, 0);
+    assert!(world.core.is_over());
+}
+
+#[test]
+fn what_waits_in_a_run_at_the_deadline_is_closed_and_a_batch_answered_in_the_grace_counts() {
+    let (mut world, channel) = grown(1, 20);
+    let tasks = world.submit_run(channel, 100);
+    assert_eq!(world.frames(0), [1, 10, 9]);
+    world.shutdown(SECOND);
+    world.advance(SECOND);
+    let closed = |world: &World, tasks: &[u64]| {
+        tasks.iter().all(|task| world.end_of(*task) == Some(Err(TaskErrorKind::Closed)))
+    };
+    assert!(closed(&world, &tasks[20..]));
+    world.answer(0);
+    world.finish(0, 0, &[vec![DONE; 8], vec![Some(retry_after(None)); 2]].concat());
+    world.give(0, 0, &[DONE; 3]);
+    assert_eq!(world.end_of(tasks[10]), Some(Err(TaskErrorKind::Failed)), "there is no other try");
+    world.die(0, 15);
+    assert!(done(&world, &[&tasks[..9], &tasks[11..14]].concat()));
+    assert!(closed(&world, &tasks[14..]));
     assert!(world.core.is_over());
 }
 

@@ -7,6 +7,47 @@ use crate::core::sim::world::{Wrong, retry_after};
 use crate::core::{Policy, TaskErrorKind};
 
 #[test]
+fn bad_results_are_the_ends_of_their_own_tasks() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 6);
+    let no = |what: &str| Some(Failure::new(what, what));
+    world.give(0, 0, &[DONE, no("acme.first")]);
+    world.finish(0, 0, &[DONE, no("acme.second"), DONE, no("acme.last")]);
+    for (place, name) in [(1, "acme.first"), (3, "acme.second"), (5, "acme.last")] {
+        let error = world.outcome(tasks[place]).as_ref().expect_err("a failure");
+        assert_eq!((error.kind(), error.code()), (TaskErrorKind::Failed, name));
+        assert_eq!((error.task(), error.attempt()), (tasks[place], 1));
+    }
+    assert!(done(&world, &[tasks[0], tasks[2], tasks[4]]));
+}
+
+#[test]
+fn a_bad_result_that_asks_for_another_try_gets_it_by_itself() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 3);
+    world.finish(0, 0, &[DONE, Some(retry_after(Some(5))), DONE]);
+    assert!(!world.has_tasks(0));
+    world.advance(5 * MS);
+    assert_eq!(world.held(0), tasks[1..2]);
+    let job = world.child(0).tasks[0];
+    assert!(!job.is_batch());
+    assert_eq!(job.attempt, Some(2), "META is for single tasks");
+    world.answer(0);
+    assert_eq!(world.end_of(tasks[1]), Some(Ok(2)));
+}
+
+#[test]
+fn bad_results_of_a_task_are_counted_over_all_attempts() {
+    let policy = Policy::default().attempts(2);
+    let (mut world, channel) = grown_as(1, 200, &batching(8), policy);
+    let tasks = with_batch(&mut world, channel, 3);
+    world.finish(0, 0, &[DONE, DONE, Some(retry_after(Some(0)))]);
+    world.fail(0, &retry_after(Some(0)));
+    let error = world.outcome(tasks[2]).as_ref().expect_err("a failure");
+    assert_eq!((error.kind(), error.attempt(), error.attempts().len()), (TaskErrorKind::Failed, 2, 2));
+}
+
+#[test]
 fn a_task_that_cannot_be_done_as_a_batch_is_tried_by_itself() {
     for code in [code::BAD_DATA, code::BAD_MESSAGE, code::TOO_LARGE] {
         let (mut world, channel) = grown(1, 200);
