@@ -179,6 +179,14 @@ impl<T: Ticket> Supervisor<T> {
         keys
     }
 
+    /// A batch that no worker began goes back to the front of the queue, each of its tasks by itself.
+    pub(super) fn release_apart(&mut self, key: TaskKey) {
+        // The first one last, so that it stands first.
+        for key in self.take_apart(key).into_iter().rev() {
+            self.store.release(key, Release::Again);
+        }
+    }
+
     /// The tasks of a batch that have no result run again, each by itself.
     fn run_apart(&mut self, key: TaskKey, now: Instant) {
         let is_over = matches!(self.phase, Phase::Stopping | Phase::Broken(_));

@@ -21,6 +21,8 @@ enum Handed {
     Sent,
     /// It is answered: nobody wants it, or the worker cannot take it.
     Answered,
+    /// It is several tasks, and back in the queue as such: the worker takes them one by one only.
+    Apart,
     /// It is back in the queue: the worker takes no more.
     Refused,
 }
@@ -112,7 +114,7 @@ impl<T: Ticket> Supervisor<T> {
             let tasks = self.store.get_mut(key).map_or(0, |task| task.left());
             match self.hand(slot, key, now) {
                 Handed::Sent => sent += tasks,
-                Handed::Answered => {}
+                Handed::Answered | Handed::Apart => {}
                 Handed::Refused => {
                     let how = if which == Pull::Alone { Release::Alone } else { Release::Again };
                     self.store.release(key, how);
@@ -132,6 +134,11 @@ impl<T: Ticket> Supervisor<T> {
             let may_have_run = task.attempts > 0;
             self.end(key, TaskErrorKind::Cancelled { may_have_run }, |_| ());
             return Handed::Answered;
+        }
+        let takes_it = !task.is_batch() || place.takes_batches();
+        if !takes_it {
+            self.release_apart(key);
+            return Handed::Apart;
         }
         if !place.session.fits(task.body.len()) {
             let len = task.body.len() + 4;

@@ -3,7 +3,7 @@
 use stokehold_protocol::Capability;
 
 use super::{DONE, MS, SECOND, batching, done, grown, grown_as, lives, replace, with_batch};
-use crate::core::sim::world::{able, died, parallel};
+use crate::core::sim::world::{able, died, parallel, serial};
 use crate::core::{Event, Policy, TaskErrorKind};
 
 #[test]
@@ -124,6 +124,19 @@ fn what_no_worker_read_goes_whole_to_another() {
     world.answer_everything();
     assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Ok(1))), "it had never begun");
     assert!(!world.events.iter().any(|event| matches!(event, Event::TaskRetried { .. })));
+}
+
+#[test]
+fn what_goes_to_a_worker_that_takes_no_batches_is_taken_apart() {
+    let (mut world, channel) = grown(1, 200);
+    world.reads(0, false);
+    let tasks = world.submit_run(channel, 21);
+    world.die(0, 9);
+    world.start(0, &serial(64));
+    assert_eq!(world.frames(0), [1; 21]);
+    assert_eq!(world.held(0), tasks);
+    world.answer_everything();
+    assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Ok(1))));
 }
 
 #[test]
