@@ -125,3 +125,17 @@ fn results_that_nobody_receives_end_what_a_dead_worker_had() {
     let may_have_run = Some(Err(TaskErrorKind::Cancelled { may_have_run: true }));
     assert!(tasks[4..].iter().all(|task| world.end_of(*task) == may_have_run));
 }
+
+#[test]
+fn a_worker_that_is_to_go_goes_when_its_batch_was_answered_in_parts() {
+    let (mut world, channel) = grown(2, 20);
+    world.submit_run(channel, 22);
+    world.resize(1);
+    let leaves = usize::from(world.core.slots[0].retiring.is_none());
+    world.answer(leaves);
+    while let Some(left) = world.frames(leaves).first().copied() {
+        world.give(leaves, 0, &vec![DONE; left]);
+        world.finish(leaves, 0, &[]);
+    }
+    assert!(world.child(leaves).was_told_to_die, "it has nothing to do");
+}
