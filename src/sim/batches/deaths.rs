@@ -153,3 +153,16 @@ fn what_stood_behind_a_task_that_does_not_stop_goes_whole_to_another() {
     world.answer(0);
     assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Ok(1))));
 }
+
+#[test]
+fn what_is_unanswered_at_bye_goes_back_without_the_results_that_were_given() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 16);
+    world.give(0, 0, &[DONE; 10]);
+    world.bye(0);
+    world.exit(0, 0);
+    world.start(0, &batching(8));
+    assert_eq!(world.held(0), tasks[10..]);
+    world.answer_everything();
+    assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Ok(1))), "nothing of it was begun");
+}
