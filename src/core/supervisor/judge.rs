@@ -188,7 +188,7 @@ impl<T: Ticket> Supervisor<T> {
             return self.end(key, TaskErrorKind::Dead, |_| ());
         }
         // Untouched, it goes whole to another worker.
-        if task.is_batch() && (task.given > 0 || !matches!(guilt, Guilt::None { .. })) {
+        if task.is_batch() && (task.given > 0 || !matches!(guilt, Guilt::None { in_vain: false })) {
             return self.judge_batch(key, guilt, again, death, now);
         }
         let stop = task.stop();

@@ -155,6 +155,25 @@ fn what_stood_behind_a_task_that_does_not_stop_goes_whole_to_another() {
 }
 
 #[test]
+fn a_frame_that_kills_its_readers_does_not_take_all_its_tasks_along() {
+    let (mut world, channel) = grown(1, 200);
+    world.submit_run(channel, 2);
+    world.answer_everything();
+    let tasks = world.submit_run(channel, 21);
+    world.answer(0);
+    // Each dies while it reads the frame.
+    for _ in 0..20 {
+        if world.frames(0) == [20] {
+            world.die_with_unread(0, 1);
+            world.advance(20 * SECOND);
+            world.start(0, &batching(8));
+        }
+    }
+    world.answer_everything();
+    assert!(done(&world, &tasks), "each by itself it is small");
+}
+
+#[test]
 fn what_is_unanswered_at_bye_goes_back_without_the_results_that_were_given() {
     let (mut world, channel) = grown(1, 200);
     let tasks = with_batch(&mut world, channel, 16);
