@@ -74,7 +74,7 @@ impl Source {
     }
 
     /// How many go into one frame now. More than one only where nobody asked for anything that is of each by itself: a limit of
-    /// time, a key, a single run.
+    /// time, a key, a single run, none after a crash.
     pub(crate) fn batch_size(&self) -> u32 {
         if self.policy.is_plain() { self.size.load(Ordering::Relaxed) } else { 1 }
     }
@@ -159,6 +159,7 @@ mod tests {
         for policy in [
             Policy::once(),
             Policy::default().with_key(),
+            Policy::default().retry_crashes(false),
             Policy::default().timeout(MICRO),
             Policy::default().soft_timeout(MICRO),
             Policy::default().total_timeout(MICRO),

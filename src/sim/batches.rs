@@ -147,6 +147,7 @@ fn tasks_with_something_of_their_own_go_one_by_one() {
     let policies = [
         Policy::once(),
         policy.with_key(),
+        policy.retry_crashes(false),
         policy.timeout(SECOND),
         policy.soft_timeout(SECOND),
         policy.total_timeout(SECOND),

@@ -196,7 +196,8 @@ impl World {
         for task in delivery.tasks() {
             let Known { policy, is_of_channel, .. } = self.known(task);
             assert!(*is_of_channel, "task {task} is of no channel");
-            assert!(!policy.at_most_once && !policy.tells_key, "task {task} is to go by itself");
+            let is_exact = policy.at_most_once || !policy.retries_crashes;
+            assert!(!is_exact && !policy.tells_key, "task {task} is to go by itself");
             let has_limits = policy.times_attempts() || policy.total_limit().is_some();
             assert!(!has_limits, "task {task} has limits of its own");
         }
