@@ -80,8 +80,10 @@ impl<T: Ticket> Supervisor<T> {
             place.finished += u64::from(count);
             place.open_tasks = place.open_tasks.saturating_sub(count);
         }
-        if let Err(error) = given {
-            self.end_garbled(slot, bad_results(Some(error)));
+        match given {
+            Err(error) => self.end_garbled(slot, bad_results(Some(error))),
+            Ok(()) if count == 0 => self.hear_chatter(slot, now),
+            Ok(()) => {}
         }
     }
 

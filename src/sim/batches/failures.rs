@@ -3,7 +3,7 @@
 use stokehold_protocol::{Failure, code};
 
 use super::{DONE, MS, batching, done, grown, grown_as, lives, replace, with_batch};
-use crate::core::sim::world::{Wrong, retry_after};
+use crate::core::sim::world::{World, Wrong, retry_after};
 use crate::core::{Policy, TaskErrorKind};
 
 #[test]
@@ -142,4 +142,22 @@ fn parts_that_are_none_end_the_worker() {
         world.answer_everything();
         assert!(done(&world, &tasks), "{wrong:?}");
     }
+}
+
+#[test]
+fn parts_with_nothing_in_them_do_not_come_for_ever() {
+    let (mut world, channel) = grown(1, 200);
+    with_batch(&mut world, channel, 6);
+    let empty = |world: &mut World, count| {
+        world.say(0, |child, out| {
+            let id = child.tasks[0].id;
+            for _ in 0..count {
+                child.session().item(id, &[0x90], out).expect("it is open");
+            }
+        });
+    };
+    empty(&mut world, 50_000);
+    assert!(!world.child(0).killed);
+    empty(&mut world, 60_000);
+    assert!(world.child(0).killed);
 }
