@@ -45,7 +45,7 @@ impl<T: Ticket> Supervisor<T> {
         let mut bad = Vec::new();
         let given = self.give_results(slot, &mut task, data, now, answers, &mut bad);
         let is_whole = given.is_ok() && task.left() == 0;
-        self.fail_bad(slot, &task, bad, now);
+        self.fail_bad(slot, &mut task, bad, now);
         if is_whole {
             self.released.bytes += task.weight;
             return self.store.recycle(task.body);
@@ -73,7 +73,7 @@ impl<T: Ticket> Supervisor<T> {
         let mut bad = Vec::new();
         let given = self.give_results(slot, &mut task, data, now, answers, &mut bad);
         let count = task.given - before;
-        self.fail_bad(slot, &task, bad, now);
+        self.fail_bad(slot, &mut task, bad, now);
         self.store.take_back(key, task, count);
         if let Some(place) = self.slots.get_mut(slot) {
             place.fresh_answers += count;
@@ -138,7 +138,7 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     /// Those of a batch that failed become entries of their own, and go the way of every failed task.
-    fn fail_bad(&mut self, slot: usize, task: &Task<T>, bad: Vec<Bad<T>>, now: Instant) {
+    fn fail_bad(&mut self, slot: usize, task: &mut Task<T>, bad: Vec<Bad<T>>, now: Instant) {
         // The batch's own ticket knows nothing of a source any more if these were the last.
         let Some(source) = bad.first().and_then(|bad| bad.ticket.source()) else { return };
         let mut inputs = source.inputs(task.items, &task.body);
@@ -150,10 +150,11 @@ impl<T: Ticket> Supervisor<T> {
                 read += 1;
             }
             let (Some(input), Some(source)) = (input, ticket.source()) else { continue };
-            let (mut body, policy) = (Vec::new(), source.policy());
+            let (mut body, policy, weight) = (Vec::new(), source.policy(), input.len());
             source.write_one(input, &mut body);
-            // The batch frees its bytes as a whole.
-            let new = NewTask { ticket, number, body, weight: 0, policy };
+            // It may be tried again: its bytes are its own from now on.
+            task.weight = task.weight.saturating_sub(weight);
+            let new = NewTask { ticket, number, body, weight, policy };
             if let Some(key) = self.store.insert_held(new, task) {
                 self.fail(slot, key, failure, now);
             }

@@ -37,6 +37,20 @@ fn a_bad_result_that_asks_for_another_try_gets_it_by_itself() {
 }
 
 #[test]
+fn a_task_that_is_tried_again_keeps_its_room_in_the_queue() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 4);
+    let bytes = world.bytes_in_use();
+    world.give(0, 0, &[Some(retry_after(Some(5))), DONE]);
+    assert_eq!(world.bytes_in_use(), bytes, "those of a batch are free at its end");
+    world.finish(0, 0, &[DONE, Some(retry_after(Some(5)))]);
+    assert_eq!(world.bytes_in_use(), bytes / 2, "two of four are tried again");
+    world.advance(5 * MS);
+    world.answer_everything();
+    assert!(done(&world, &tasks) && world.bytes_in_use() == 0);
+}
+
+#[test]
 fn bad_results_of_a_task_are_counted_over_all_attempts() {
     let policy = Policy::default().attempts(2);
     let (mut world, channel) = grown_as(1, 200, &batching(8), policy);

@@ -77,6 +77,11 @@ impl World {
         self.channels[channel].source.batch_size()
     }
 
+    /// How many bytes of the queue are in use.
+    pub(crate) fn bytes_in_use(&self) -> usize {
+        self.admitted.bytes - self.released.bytes
+    }
+
     /// Whether a task is of a channel.
     pub(crate) fn is_of_channel(&self, task: u64) -> bool {
         self.tasks[task as usize - 1].is_of_channel
