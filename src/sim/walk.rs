@@ -48,6 +48,11 @@ fn every_accepted_task_has_exactly_one_end_whatever_happens() {
             .all(|count| *count > 0),
         "the walks miss a way to end: {ends:?}"
     );
+    let Batches { handed, whole_again, parts, bad, failed, wrong, deaths, blamed, .. } = ends.batches;
+    assert!(
+        [handed, whole_again, parts, bad, failed, wrong, deaths, blamed].iter().all(|count| *count > 0),
+        "the walks miss something of batches: {ends:?}"
+    );
 }
 
 /// Walks with the seeds of one walker, until there are enough steps.
@@ -119,6 +124,7 @@ pub(super) fn walk<'a>(seed: u64, flaw: Option<Flaw>, taken: &'a Cell<usize>) ->
     let mut world = World::of(config);
     world.core.flaw = flaw;
     world.core.timers.keeps = flaw == Some(Flaw::KeepsTimers);
+    world.core.store.forgets_given = flaw == Some(Flaw::ForgetsGivenParts);
     world.all_serial = all_serial;
     Walk { world, hostile, is_frail, is_quick, taken, channels: Vec::new(), random }.run()
 }

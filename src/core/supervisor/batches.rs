@@ -177,7 +177,11 @@ impl<T: Ticket> Supervisor<T> {
         if let Some(source) = self.store.get_mut(key).and_then(|task| task.ticket.source()) {
             source.go_single();
         }
+        #[cfg(test)]
+        let whole = self.store.get_mut(key).map_or(0, |task| task.weight);
         let (keys, freed) = self.store.split(key);
+        #[cfg(test)]
+        let freed = if self.has_flaw(crate::core::Flaw::ReleasesTwice) { whole } else { freed };
         self.released.bytes += freed;
         keys
     }
@@ -214,6 +218,12 @@ impl<T: Ticket> Supervisor<T> {
     ) {
         let mut keys = self.take_apart(key);
         let is_one = keys.len() == 1;
+        #[cfg(test)]
+        let is_one = is_one || self.has_flaw(crate::core::Flaw::BlamesTheWholeBatch);
+        #[cfg(test)]
+        if self.has_flaw(crate::core::Flaw::LosesTheRest) {
+            keys.truncate(1);
+        }
         while let Some(key) = keys.pop() {
             match guilt {
                 Guilt::Certain | Guilt::Possible if !is_one => {

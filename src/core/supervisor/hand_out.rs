@@ -9,6 +9,8 @@ use super::super::source::Source;
 use super::super::store::{Pull, Release, Store};
 use super::super::{Limit, TaskErrorKind, TaskKey};
 use super::Supervisor;
+#[cfg(test)]
+use crate::core::Flaw;
 
 /// Bytes of inputs in one frame, at most: with its head within the smallest `max_frame` that there is, and within what a pipe
 /// takes at once.
@@ -77,8 +79,7 @@ impl<T: Ticket> Supervisor<T> {
         }
         if sent < quota {
             #[cfg(test)]
-            let company =
-                if self.has_flaw(crate::core::Flaw::OnceInCompany) { Pull::First } else { Pull::Company };
+            let company = if self.has_flaw(Flaw::OnceInCompany) { Pull::First } else { Pull::Company };
             #[cfg(not(test))]
             let company = Pull::Company;
             sent += self.give(slot, company, quota - sent, now);
@@ -107,8 +108,10 @@ impl<T: Ticket> Supervisor<T> {
                 // Two frames in its window at least: it does one while the answer of the other is on its way.
                 let half = place.window.size(place.tasks_max()).div_ceil(2);
                 most = half.min(quota - sent);
-                most =
-                    most.min(self.store.peek_ticket().and_then(Ticket::source).map_or(1, Source::batch_size));
+                let size = Source::batch_size;
+                #[cfg(test)]
+                let size = if self.has_flaw(Flaw::BatchesAnything) { Source::size_of_any } else { size };
+                most = most.min(self.store.peek_ticket().and_then(Ticket::source).map_or(1, size));
             }
             let Some(key) = self.store.pull(which, most.max(1), BATCH_BYTES) else { break };
             let tasks = self.store.get_mut(key).map_or(0, |task| task.left());
@@ -136,6 +139,8 @@ impl<T: Ticket> Supervisor<T> {
             return Handed::Answered;
         }
         let takes_it = !task.is_batch() || place.takes_batches();
+        #[cfg(test)]
+        let takes_it = takes_it || self.flaw == Some(Flaw::BatchesForAnybody);
         if !takes_it {
             self.release_apart(key);
             return Handed::Apart;

@@ -176,8 +176,12 @@ impl Walk<'_> {
     }
 
     fn any_hello(&mut self) -> ChildHello {
-        let all = [Capability::Cancel, Capability::Meta, Capability::Ping, Capability::Started];
-        let able_to: Vec<Capability> = all.into_iter().filter(|_| self.random.once_in(2)).collect();
+        let all =
+            [Capability::Batch, Capability::Cancel, Capability::Meta, Capability::Ping, Capability::Started];
+        let mut able_to: Vec<Capability> = all.into_iter().filter(|_| self.random.once_in(2)).collect();
+        if self.is_quick && !self.random.once_in(8) {
+            able_to.push(Capability::Batch);
+        }
         let window = 1 + self.random.below(6) as u32;
         let hello =
             if self.world.all_serial || self.random.once_in(2) { serial(window) } else { parallel(window) };
