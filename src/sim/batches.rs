@@ -6,7 +6,7 @@ use std::time::Duration;
 use stokehold_protocol::{Capability, ChildHello, Failure};
 
 use super::world::{World, able, config, serial};
-use crate::core::{Policy, SupervisorConfig};
+use crate::core::{Event, Policy, SupervisorConfig};
 
 mod deaths;
 mod ends;
@@ -213,4 +213,27 @@ fn a_worker_that_does_not_list_it_gets_one_task_a_frame() {
     assert_eq!(world.frames(0), [1; 8]);
     world.answer_everything();
     assert!(done(&world, &tasks));
+}
+
+#[test]
+fn what_is_said_of_a_batch_names_its_first_task_without_a_result() {
+    let (mut world, channel) = grown(1, 200);
+    let tasks = with_batch(&mut world, channel, 3);
+    let progress = |world: &World| {
+        let events = world.events.iter().filter_map(|event| match event {
+            Event::Progress { task, .. } => Some(*task),
+            _ => None,
+        });
+        events.collect::<Vec<_>>()
+    };
+    world.progress(0, 0);
+    world.give(0, 0, &[DONE; 2]);
+    world.progress(0, 0);
+    assert_eq!(progress(&world), [tasks[0], tasks[2]]);
+    world.give(0, 0, &[DONE]);
+    world.progress(0, 0);
+    let id = world.child(0).tasks[0].id;
+    world.say(0, |child, out| child.session().log(id, b"\x80", out).expect("it is open"));
+    assert_eq!(progress(&world).len(), 2, "nothing goes on any more");
+    assert!(matches!(world.events.last(), Some(Event::Log { task: None, .. })));
 }

@@ -268,7 +268,8 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     fn handle_progress(&mut self, slot: usize, key: TaskKey, data: &[u8], now: Instant) {
-        let Some(task) = self.store.get_mut(key) else { return };
+        // Of a batch whose results were all given no task is left that could be meant.
+        let Some(task) = self.store.get_mut(key).filter(|task| task.left() > 0) else { return };
         let number = task.number;
         self.push_soft_limit(key, now);
         let Some(place) = self.slots.get(slot) else { return };
@@ -278,7 +279,8 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     fn handle_log(&mut self, slot: usize, key: Option<TaskKey>, data: &[u8]) {
-        let task = key.and_then(|key| self.store.get_mut(key)).map(|task| task.number);
+        let task = key.and_then(|key| self.store.get_mut(key)).filter(|task| task.left() > 0);
+        let task = task.map(|task| task.number);
         let Some(place) = self.slots.get(slot) else { return };
         let LogLine { mut level, message } = LogLine::decode(data);
         while level.len() > LEVEL_BYTES_MAX {

@@ -121,7 +121,7 @@ impl Walk<'_> {
             _ if held == 0 => {}
             2 => self.world.begin(slot, index),
             3 | 4 => self.fail(slot, index),
-            6..=20 if self.world.child(slot).tasks[index].is_batch() => self.serve_batch(slot, index),
+            9..=20 if self.world.child(slot).tasks[index].is_batch() => self.serve_batch(slot, index),
             5..=7 => self.world.answer_all(slot),
             8..=10 => self.world.progress(slot, index),
             11..=16 if self.gives_items(slot, index) => {

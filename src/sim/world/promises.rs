@@ -287,6 +287,11 @@ impl World {
 
     pub(super) fn note_event(&mut self, event: &Event) {
         match event {
+            Event::Progress { task, pid, .. } => {
+                let known = self.tasks.get(*task as usize - 1).expect("progress of a task that there is");
+                let (slot, _) = known.holder.expect("progress of a task that somebody has");
+                assert_eq!(self.core.slots[slot].pid, *pid, "task {task} is with another");
+            }
             Event::TaskOverdue { task, limit, .. } => {
                 let Some((slot, id)) = self.known(*task).holder else {
                     panic!("task {task} is overdue with nobody")
