@@ -9,7 +9,9 @@ use std::task::Waker;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stokehold_protocol::{BadData, Data, Request, SHARED_BYTES_MIN, SharedTail, check_user_name, data};
+use stokehold_protocol::{
+    BadData, Data, Request, SHARED_BYTES_MIN, SharedTail, check, check_user_name, data,
+};
 
 use crate::core::{RunBuffers, Source};
 use crate::driver::{Admission, ComesAbout, Input, Lane, Refusal, Shared};
@@ -202,9 +204,21 @@ impl<J: Serialize + ?Sized> JobSender<J> {
 
 impl JobSender<Data> {
     /// Sends a job that is encoded already. Blocks while the channel or the pool's queue is full.
+    ///
+    /// What came from a peer and is no value of the data model gives an error, as an input that cannot be written does: in a
+    /// frame with others it would be taken for several, or for a part of the next.
     pub fn send_data(&self, data: &Data) -> Result<(), SubmitError> {
-        self.send_input(data.shared().map_or(Input::Lent(data.as_bytes()), Input::Shared))
+        let bytes = one_value(data)?;
+        self.send_input(data.shared().map_or(Input::Lent(bytes), Input::Shared))
     }
+}
+
+/// The bytes of one value and nothing else.
+fn one_value(data: &Data) -> Result<&[u8], BadData> {
+    if check(data.as_bytes()).is_err() {
+        Data::from_encoded(data.as_bytes().to_vec())?;
+    }
+    Ok(data.as_bytes())
 }
 
 /// Writes a job behind what is in `input`.
@@ -292,5 +306,20 @@ impl<J: ?Sized> Drop for JobSender<J> {
     fn drop(&mut self) {
         self.flow.input_ended.store(true, Ordering::SeqCst);
         self.lane.moved();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_one_value_does_not_come_among_others() {
+        for bytes in [&b""[..], b"\x01\x02", b"\x92\x01", b"\xc1", b"\x81\x01\x02"] {
+            let data = Data::from_peer(bytes.to_vec());
+            assert!(one_value(&data).is_err(), "{bytes:?}");
+        }
+        let data = Data::from_peer(b"\x92\x01\x02".to_vec());
+        assert_eq!(one_value(&data).unwrap(), data.as_bytes());
     }
 }

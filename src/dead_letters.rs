@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn encoded_input_comes_back_as_it_was() {
         let data = Data::encode(&[1, 2, 3]).unwrap();
-        assert_eq!(letter(encoded_body(1, "sum", &data)).data(), data);
+        assert_eq!(letter(encoded_body(1, "sum", &data).into_vec()).data(), data);
     }
 
     #[test]

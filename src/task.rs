@@ -47,7 +47,7 @@ pub(crate) enum Encoded<'a> {
 
 impl Encoded<'_> {
     #[inline]
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Lent(bytes) => bytes,
             Self::Data(data) => data.as_bytes(),

@@ -41,4 +41,4 @@ pub(crate) use supervisor::{Released, Supervisor, SupervisorConfig};
 // Beside the core and not in it, as what it tests; below it in the tree of modules, because it looks inside.
 #[cfg(test)]
 #[path = "../sim/mod.rs"]
-mod sim;
+pub(crate) mod sim;

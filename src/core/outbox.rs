@@ -56,6 +56,11 @@ impl Outbox {
         self.waiting == 0
     }
 
+    /// How many bytes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting
+    }
+
     /// The first `count` bytes of what waits are written.
     pub(crate) fn wrote(&mut self, count: usize) {
         let count = count.min(self.waiting);

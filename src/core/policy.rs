@@ -185,9 +185,14 @@ impl Policy {
         self.timeout != Millis::NONE || self.soft_timeout != Millis::NONE
     }
 
-    /// Whether tasks need nothing that is of each by itself, so that several may go in one frame.
+    /// Whether tasks need nothing that is of each by itself, so that several may go in one frame. One that is not to be tried
+    /// again after a crash needs to be known as the one that was being done.
     pub(crate) fn is_plain(&self) -> bool {
-        !self.at_most_once && !self.tells_key && !self.times_attempts() && self.total_timeout == Millis::NONE
+        !self.at_most_once
+            && self.retries_crashes
+            && !self.tells_key
+            && !self.times_attempts()
+            && self.total_timeout == Millis::NONE
     }
 
     /// The longest pause before the retry that follows the `times`-th used-up attempt.

@@ -76,6 +76,8 @@ pub(crate) struct Slot {
     pub(super) finished: u64,
     /// Tasks whose answers were read since the last look at the clock.
     pub(super) fresh_answers: u32,
+    /// A final answer was, perhaps to a batch whose results were all there before.
+    pub(super) has_answered: bool,
     /// The latest answers, for learning how long tasks take.
     pub(super) pace: Pace,
     /// READY was there in this life.
@@ -233,6 +235,7 @@ impl Slot {
             chatter: (0, now),
             finished: 0,
             fresh_answers: 0,
+            has_answered: false,
             pace: Pace::default(),
             was_ready: false,
             rung: Rung::Asked,

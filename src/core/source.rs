@@ -78,9 +78,15 @@ impl Source {
     }
 
     /// How many go into one frame now. More than one only where nobody asked for anything that is of each by itself: a limit of
-    /// time, a key, a single run.
+    /// time, a key, a single run, none after a crash.
     pub(crate) fn batch_size(&self) -> u32 {
         if self.policy.is_plain() { self.size.load(Ordering::Relaxed) } else { 1 }
+    }
+
+    /// The same, whatever was asked for. A mistake to be made on purpose.
+    #[cfg(test)]
+    pub(crate) fn size_of_any(&self) -> u32 {
+        self.size.load(Ordering::Relaxed)
     }
 
     /// `items` of them took that long in a worker, from one answer to the next.
@@ -159,16 +165,43 @@ mod tests {
         assert_eq!(source.batch_size(), 16);
         source.learned(16, 80 * MICRO);
         assert_eq!(source.batch_size(), 50);
-        source.learned(1000, MICRO);
-        assert_eq!(source.batch_size(), BATCH_ITEMS);
+        for size in [200, 800, BATCH_ITEMS, BATCH_ITEMS] {
+            source.learned(1000, MICRO);
+            assert_eq!(source.batch_size(), size);
+        }
+    }
+
+    fn quick() -> Source {
+        let source = source(Policy::default());
+        while source.batch_size() < BATCH_ITEMS {
+            source.learned(1000, MICRO);
+        }
+        source
     }
 
     #[test]
-    fn one_slow_answer_ends_it_at_once() {
-        let source = source(Policy::default());
-        source.learned(1000, MICRO);
-        source.learned(1, 200 * MICRO);
+    fn a_slow_answer_ends_it_at_once() {
+        let source = quick();
+        source.learned(1, LONG);
         assert_eq!(source.batch_size(), 1);
+    }
+
+    #[test]
+    fn one_moment_in_which_somebody_else_had_the_processor_does_not_undo_it() {
+        let source = quick();
+        for size in [256, 64, 16, 4, 1] {
+            source.learned(1, LONG - MICRO);
+            assert_eq!(source.batch_size(), size);
+        }
+    }
+
+    #[test]
+    fn what_few_took_with_the_way_there_and_back_says_nothing_against_many() {
+        let source = quick();
+        source.learned(1, BATCH_TIME);
+        assert_eq!(source.batch_size(), BATCH_ITEMS);
+        source.learned(BATCH_ITEMS / 2, BATCH_TIME);
+        assert_eq!(source.batch_size(), BATCH_ITEMS / 2, "those were not few");
     }
 
     #[test]
@@ -176,6 +209,7 @@ mod tests {
         for policy in [
             Policy::once(),
             Policy::default().with_key(),
+            Policy::default().retry_crashes(false),
             Policy::default().timeout(MICRO),
             Policy::default().soft_timeout(MICRO),
             Policy::default().total_timeout(MICRO),

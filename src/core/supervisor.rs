@@ -309,7 +309,7 @@ impl<T: Ticket> Supervisor<T> {
     pub(crate) fn dispatch(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
             let Some(place) = self.slots.get_mut(slot) else { break };
-            if place.fresh_answers > 0 {
+            if std::mem::take(&mut place.has_answered) || place.fresh_answers > 0 {
                 self.deadly_in_a_row = 0;
                 let count = std::mem::take(&mut place.fresh_answers);
                 place.window.answered(count, place.open_tasks, place.tasks_max(), now);

@@ -435,7 +435,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{TaskError, TaskErrorKind};
+    use crate::core::{Source, TaskError, TaskErrorKind};
     use crate::driver::Cell;
 
     fn submit(gate: &Gate) -> Result<(u64, usize), Refusal> {
@@ -464,5 +464,53 @@ mod tests {
     fn a_pool_without_dead_letters_has_a_receiver_that_ends_at_once() {
         let gate = Gate::new(Bounds { tasks: 2, bytes: 100, parked_bytes: 100, dead_letters: None });
         assert_eq!(gate.dead_letters().iter().count(), 0);
+    }
+
+    fn lane() -> Arc<Lane> {
+        Arc::new(Lane::new(Source::new("work", 7, Policy::default())))
+    }
+
+    /// What came in: how many jobs each run has, 0 for a task.
+    fn collect(gate: &Gate) -> Vec<u32> {
+        let (mut work, mut mail) = (Vec::new(), Vec::new());
+        gate.collect(&mut work, &mut mail, Vec::new());
+        let lens = work.iter().map(|work| match work {
+            NewWork::Run(run) => run.left(),
+            NewWork::Task(_) => 0,
+        });
+        lens.collect()
+    }
+
+    #[test]
+    fn jobs_that_follow_each_other_come_as_one_run() {
+        let bounds = Bounds { tasks: 10_000, bytes: 1 << 20, parked_bytes: 100, dead_letters: None };
+        let (gate, lane, other) = (Gate::new(bounds), lane(), lane());
+        let gathered: Vec<usize> = (0..3).filter_map(|_| gate.submit_job(&lane, b"\x01").ok()).collect();
+        assert_eq!(gathered, [1, 2, 3]);
+        assert_eq!(collect(&gate), [3]);
+        for to in [&lane, &lane, &other, &lane] {
+            assert!(gate.submit_job(to, b"\x01").is_ok());
+        }
+        assert!(submit(&gate).is_ok());
+        // Its place is taken by something that is never sent.
+        assert!(gate.submit_job(&lane, b"\x01").is_ok());
+        lane.next_index(1);
+        assert!(gate.submit_job(&lane, b"\x01").is_ok());
+        assert_eq!(collect(&gate), [2, 1, 1, 0, 1, 1]);
+        (0..5_000).for_each(|_| drop(gate.submit_job(&lane, b"\x01")));
+        assert_eq!(collect(&gate), [4_096, 904], "a run has an end");
+    }
+
+    #[test]
+    fn a_job_that_is_not_let_in_takes_no_place() {
+        let bounds = Bounds { tasks: 2, bytes: 100, parked_bytes: 100, dead_letters: None };
+        let (gate, lane) = (Gate::new(bounds), lane());
+        assert!(gate.submit_job(&lane, b"\x01").is_ok() && gate.submit_job(&lane, b"\x01").is_ok());
+        assert!(matches!(gate.submit_job(&lane, b"\x01"), Err(Refusal::Full)));
+        assert_eq!(lane.sent(), 2);
+        assert!(gate.release(1, 1).is_empty());
+        assert!(matches!(gate.submit_job(&lane, &[0xc0; 100]), Err(Refusal::Full)), "by its bytes");
+        assert!(gate.submit_job(&lane, b"\x01").is_ok());
+        assert_eq!((lane.sent(), collect(&gate)), (3, vec![3]));
     }
 }

@@ -137,7 +137,7 @@ impl Batch {
 
     /// Adds answers to jobs from `index` on.
     #[inline]
-    pub(super) fn push(&mut self, index: u64, answer: Answer<'_>) {
+    pub(crate) fn push(&mut self, index: u64, answer: Answer<'_>) {
         let Answer { value, origin } = answer;
         let from = self.bytes.len();
         let (Value::Many(_, data) | Value::One(data)) = value;
@@ -151,13 +151,13 @@ impl Batch {
     }
 
     /// Adds a large answer to the job at `index`.
-    pub(super) fn push_large(&mut self, index: u64, data: Data, origin: Origin) {
+    pub(crate) fn push_large(&mut self, index: u64, data: Data, origin: Origin) {
         self.large_bytes += data.as_bytes().len();
         self.outcomes.push(Arrived { index, outcome: Outcome::Large(Some(data), origin) });
     }
 
     /// Adds the end of a job without an answer.
-    pub(super) fn push_error(&mut self, index: u64, error: TaskError) {
+    pub(crate) fn push_error(&mut self, index: u64, error: TaskError) {
         self.outcomes.push(Arrived { index, outcome: Outcome::Error(Some(error)) });
     }
 
@@ -298,7 +298,7 @@ impl Lane {
     }
 
     /// Outcomes are here. Gives whom to wake when no lock is held, and an empty batch if there is one to be filled.
-    pub(super) fn deliver(&self, batch: Batch) -> (Option<Waker>, Option<Batch>) {
+    pub(crate) fn deliver(&self, batch: Batch) -> (Option<Waker>, Option<Batch>) {
         if !self.is_wanted() {
             return (None, None);
         }
@@ -346,3 +346,6 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

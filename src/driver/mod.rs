@@ -204,3 +204,6 @@ fn remember(wakers: &mut Vec<Waker>, waker: &Waker) {
         wakers.push(waker.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,9 @@ fn an_answer_says_who_gave_it() {
     let task = world.submit();
     world.advance(3 * MS);
     world.answer(0);
-    let answered = world.outcome(task).as_ref().expect("an answer");
-    assert_eq!((answered.worker, answered.pid, answered.attempt, answered.elapsed), (0, 1001, 1, 3 * MS));
+    let origin = world.outcome(task).as_ref().expect("an answer").origin;
+    assert_eq!((origin.worker, origin.pid, origin.task), (0, 1001, task));
+    assert_eq!((origin.attempt, origin.elapsed), (1, 3 * MS));
 }
 
 #[test]

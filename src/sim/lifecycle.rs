@@ -313,7 +313,7 @@ fn nothing_counts_that_a_worker_says_after_it_broke_the_protocol() {
     assert!(world.child(0).killed);
     let ids: Vec<u32> = world.child(0).tasks.iter().map(|job| job.id).collect();
     let answer = b"\x94\xa8FINISHED\x01\xc0\xc0";
-    world.core.handle_frame(0, ids[0], answer, world.now);
+    world.core.handle_frame(0, ids[0], answer, world.now, &mut world.post);
     world.core.handle_too_large(0, ids[1], 1 << 20, answer, world.now);
     world.settle();
     assert!(tasks.iter().all(|task| world.end_of(*task).is_none()));
@@ -330,7 +330,7 @@ fn a_worker_that_asks_and_never_reads_is_ended_before_it_fills_the_memory() {
         }
     }
     assert!(world.child(0).killed);
-    let pending = world.core.outbox(0).map_or(0, |outbox| outbox.pending().len());
+    let pending = world.core.outbox(0).map_or(0, |outbox| outbox.len());
     assert!(pending < 1 << 20, "{pending} bytes wait for a worker that does not read");
 }
 

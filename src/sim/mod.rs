@@ -13,6 +13,7 @@
 //!
 //! `STOKEHOLD_SEED=n` walks one walk again; `STOKEHOLD_STEPS=n` walks further.
 
+mod batches;
 mod blame;
 mod cancel;
 mod certificates;

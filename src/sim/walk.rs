@@ -5,13 +5,12 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use stokehold_protocol::limits::MAX_FRAME_FLOOR;
-
 use super::random::Random;
-use super::world::{Stream, World, config};
-use crate::core::{Flaw, Policy, Recycle, RetryFailures, SupervisorConfig, TaskErrorKind};
+use super::world::{Batches, World, config};
+use crate::core::{Event, Flaw, Recycle, SupervisorConfig, TaskErrorKind};
 
 mod children;
+mod users;
 
 /// Steps of the ordinary run.
 const STEPS: usize = 1_000_000;
@@ -49,6 +48,11 @@ fn every_accepted_task_has_exactly_one_end_whatever_happens() {
             .all(|count| *count > 0),
         "the walks miss a way to end: {ends:?}"
     );
+    let Batches { handed, whole_again, parts, bad, failed, wrong, deaths, blamed, .. } = ends.batches;
+    assert!(
+        [handed, whole_again, parts, bad, failed, wrong, deaths, blamed].iter().all(|count| *count > 0),
+        "the walks miss something of batches: {ends:?}"
+    );
 }
 
 /// Walks with the seeds of one walker, until there are enough steps.
@@ -76,6 +80,7 @@ struct Ends {
     closed: usize,
     broken: usize,
     restarted: usize,
+    batches: Batches,
 }
 
 impl Ends {
@@ -90,6 +95,7 @@ impl Ends {
         self.closed += other.closed;
         self.broken += other.broken;
         self.restarted += other.restarted;
+        self.batches.add(&other.batches);
     }
 }
 
@@ -114,11 +120,13 @@ pub(super) fn walk<'a>(seed: u64, flaw: Option<Flaw>, taken: &'a Cell<usize>) ->
     // How the children of this walk behave: some walks are all calm, or none ever crashes.
     let hostile = 1 + random.below(40);
     let is_frail = random.once_in(8);
+    let is_quick = random.once_in(3);
     let mut world = World::of(config);
     world.core.flaw = flaw;
     world.core.timers.keeps = flaw == Some(Flaw::KeepsTimers);
+    world.core.store.forgets_given = flaw == Some(Flaw::ForgetsGivenParts);
     world.all_serial = all_serial;
-    Walk { world, hostile, is_frail, taken, random }.run()
+    Walk { world, hostile, is_frail, is_quick, taken, channels: Vec::new(), random }.run()
 }
 
 fn any_config(random: &mut Random, all_serial: bool) -> SupervisorConfig {
@@ -126,6 +134,8 @@ fn any_config(random: &mut Random, all_serial: bool) -> SupervisorConfig {
     let (idle, beat, frame, stream) = (millis(3_000), millis(2_000) * 4, millis(20_000), millis(8_000));
     let (cancel, terminate, age) = (millis(500) - Duration::from_millis(1), millis(500), millis(10_000));
     let workers = 1 + random.below(3);
+    let most = if random.once_in(3) { 40 } else { 6 };
+    let window = 1 + random.below(most) as u32;
     let mut recycle = Recycle::default();
     if random.once_in(3) {
         recycle = recycle.tasks(1 + random.below(20) as u64);
@@ -140,7 +150,7 @@ fn any_config(random: &mut Random, all_serial: bool) -> SupervisorConfig {
         workers_max: workers + random.below(2) * random.below(3),
         idle_timeout: random.once_in(2).then_some(idle),
         recycle,
-        window: random.once_in(2).then(|| 1 + random.below(6) as u32),
+        window: random.once_in(2).then_some(window),
         heartbeat: random.once_in(3).then_some(beat),
         frame_timeout: frame,
         stream_timeout: stream,
@@ -162,8 +172,12 @@ pub(super) struct Walk<'a> {
     hostile: usize,
     /// Its children are good for nothing and live for a moment; there is little to do.
     is_frail: bool,
+    /// It is mostly about channels of tasks that take no time: several of them go in one frame.
+    is_quick: bool,
     /// How many steps there were.
     taken: &'a Cell<usize>,
+    /// The channels that tasks are sent into.
+    channels: Vec<usize>,
 }
 
 impl Walk<'_> {
@@ -190,6 +204,10 @@ impl Walk<'_> {
 
     /// What the ends of all tasks must be like.
     fn check_ends(&self) {
+        let started = |event: &&Event| matches!(event, Event::TaskStarted { .. });
+        let told = self.world.events.iter().filter(started).count();
+        let handed: usize = self.world.deliveries.iter().map(|delivery| delivery.count as usize).sum();
+        assert_eq!(told, if self.world.config.task_events { handed } else { 0 }, "every hand-out is told");
         for task in 1..=self.world.accepted {
             let Err(error) = self.world.outcome(task) else { continue };
             let policy = self.world.policy(task);
@@ -208,6 +226,7 @@ impl Walk<'_> {
 
     fn tally(self, ends: &mut Ends) {
         ends.pools_broken += usize::from(self.world.core.broken().is_some());
+        ends.batches.add(&self.world.batches);
         for task in 1..=self.world.accepted {
             if self.world.has_stream(task) {
                 ends.restarted += usize::from(self.world.stream(task).restarts > 0);
@@ -227,7 +246,7 @@ impl Walk<'_> {
     }
 
     fn step(&mut self) {
-        self.taken.set(self.taken.get() + 1);
+        self.count_step();
         match self.random.below(10) {
             0 | 1 if !self.is_frail || self.random.once_in(10) => self.user(),
             0..=2 => self.time(),
@@ -236,89 +255,24 @@ impl Walk<'_> {
         }
     }
 
-    fn user(&mut self) {
-        let task = 1 + self.random.below(self.world.accepted.max(1) as usize) as u64;
-        let recent = self.world.accepted.saturating_sub(self.random.below(8) as u64);
-        let is_there = task <= self.world.accepted && recent > 0;
-        match self.random.below(16) {
-            0 if is_there => self.world.cancel(task),
-            1 | 2 if is_there => self.world.cancel(recent),
-            3 if is_there => self.world.forget(task),
-            4..=6 if is_there => {
-                if let Some(task) = self.any_full().filter(|_| self.random.once_in(2)) {
-                    let count = 1 + self.random.below(4) as u32;
-                    self.world.take_items(task, count);
-                }
-            }
-            7 if self.random.once_in(30) => self.world.shutdown(Duration::from_secs(30)),
-            8 if self.random.once_in(4) => {
-                let workers = 1 + self.random.below(4);
-                self.world.resize(workers);
-            }
-            _ => self.submit(),
-        }
-    }
-
-    /// A live task whose stream is full.
-    fn any_full(&mut self) -> Option<u64> {
-        let full = self.world.live_streams();
-        self.random.pick(&full)
-    }
-
-    fn submit(&mut self) {
-        for _ in 0..=self.random.below(6) {
-            let policy = self.any_policy();
-            let padding = if self.random.once_in(50) { MAX_FRAME_FLOOR as usize } else { 0 };
-            let room = 1 + self.random.below(6) as u32;
-            let stream = Stream { buffered: 0, room, came: 0, restarts: 0 };
-            let stream = self.random.once_in(3).then_some(stream);
-            self.world.put_as(policy, padding, stream);
-        }
-        self.world.settle();
-    }
-
-    fn any_policy(&mut self) -> Policy {
-        let random = &mut self.random;
-        let mut policy = match random.below(6) {
-            0 => Policy::once(),
-            lives => Policy::default().attempts(lives as u32),
-        };
-        let mut millis = |most: usize| Duration::from_millis(1 + random.below(most) as u64);
-        let (hard, soft, total, pause) = (millis(2_000), millis(1_000), millis(6_000), millis(300));
-        policy = policy.backoff(pause, pause * 4);
-        if random.once_in(3) {
-            policy = policy.timeout(hard);
-        }
-        if random.once_in(3) {
-            policy = policy.soft_timeout(soft);
-        }
-        if random.once_in(4) {
-            policy = policy.total_timeout(total);
-        }
-        let failures = match random.below(4) {
-            0 => RetryFailures::Never,
-            1 => RetryFailures::Always,
-            _ => RetryFailures::WhenAsked,
-        };
-        policy = policy
-            .retry_crashes(!random.once_in(6))
-            .retry_timeouts(!random.once_in(6))
-            .retry_failures(failures);
-        if random.once_in(2) {
-            policy = policy.restart_stream();
-        }
-        if random.once_in(6) { policy.with_key() } else { policy }
+    fn count_step(&mut self) {
+        self.taken.set(self.taken.get() + 1);
+        self.world.batches.steps += usize::from(self.world.has_batches());
     }
 
     fn time(&mut self) {
-        let scale = [1, 50, 1_000, 60_000, 600_000, 600_000, 3_000_000][self.random.below(7)];
+        let scales = match self.is_quick {
+            true => [1, 1, 10, 50, 50, 1_000, 1_000_000],
+            false => [1, 50, 1_000, 60_000, 600_000, 600_000, 3_000_000],
+        };
+        let scale = scales[self.random.below(7)];
         let micros = self.random.below(scale) as u64;
         self.world.advance(Duration::from_micros(micros));
     }
 
     /// After the end was asked for: children do what they must, and some do no more than that.
     fn end_step(&mut self) {
-        self.taken.set(self.taken.get() + 1);
+        self.count_step();
         let world = &mut self.world;
         if let Some(slot) = world.spawning.first().copied() {
             if self.random.once_in(5) {

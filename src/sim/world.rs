@@ -9,22 +9,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{Capabilities, Capability, ChildHello, Failure, Recipient, wire, write_head};
+use stokehold_protocol::{Capabilities, Capability, ChildHello, Failure, Recipient, SharedTail, wire, write_head};
 
 use crate::core::{
-    Death, Event, NewTask, Outcome, Policy, Recycle, Supervisor, SupervisorConfig, TaskErrorKind, TaskKey,
+    Body, Death, Event, NewTask, Outcome, Policy, Recycle, Released, Supervisor, SupervisorConfig, TaskErrorKind,
+    TaskKey,
 };
 
+mod batches;
+mod channels;
 mod checks;
 mod child;
 mod promises;
 mod script;
+mod seat;
 mod system;
 mod ticket;
 
+pub(crate) use batches::{Batches, Wrong};
+use channels::Channel;
 pub(crate) use child::{Child, Job};
-use promises::Seat;
-pub(crate) use ticket::{Delivery, Stream, Tag, Waiter};
+use seat::Seat;
+pub(crate) use ticket::{Delivery, Stream, Tag};
+use ticket::{Post, Waiter};
 
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -53,7 +60,15 @@ pub(crate) struct World {
     tasks: Vec<Known>,
     /// Those that have not ended.
     live: BTreeSet<u64>,
+    channels: Vec<Channel>,
     fresh: Rc<RefCell<Vec<Delivery>>>,
+    /// Answers on their way to whoever waits.
+    pub(crate) post: Post,
+    /// What the queue was given, and what of that was given back.
+    admitted: Released,
+    released: Released,
+    /// What was seen of batches.
+    pub(crate) batches: Batches,
     /// Slots that are to be read again.
     resumed: Vec<usize>,
     next_pid: u32,
@@ -70,10 +85,11 @@ pub(crate) struct World {
 /// A task, as the user and the children see it.
 #[derive(Debug)]
 struct Known {
-    key: Option<TaskKey>,
     policy: Policy,
     waiter: Rc<RefCell<Waiter>>,
+    is_of_channel: bool,
     submitted: Instant,
+    was_handed: bool,
     end: Option<Outcome>,
     /// Which slot has it, under which id.
     holder: Option<(usize, u32)>,
@@ -111,7 +127,12 @@ impl World {
             buried: Vec::new(),
             tasks: Vec::new(),
             live: BTreeSet::new(),
+            channels: Vec::new(),
             fresh: Rc::default(),
+            post: Post::default(),
+            admitted: Released::default(),
+            released: Released::default(),
+            batches: Batches::default(),
             resumed: Vec::new(),
             next_pid: 1000,
             unread: 0,
@@ -173,38 +194,54 @@ impl World {
     }
 
     pub(crate) fn put_as(&mut self, policy: Policy, padding: usize, stream: Option<Stream>) -> u64 {
-        self.accepted += 1;
-        let number = self.accepted;
-        let waiter = Rc::new(RefCell::new(Waiter { is_there: true, stream }));
-        let ticket = Tag { number, waiter: Rc::clone(&waiter), delivered: Rc::clone(&self.fresh) };
+        let waiter = Waiter::new(stream);
+        let number = self.admit(policy, &waiter, false);
+        let ticket = Tag { number, count: 1, waiter, source: None, delivered: Rc::clone(&self.fresh) };
         let mut body = Vec::new();
         write_head(&mut body, "DO", 99, Recipient::Anyone);
-        wire::write_str(&mut body, &format!("{number}{}", " ".repeat(padding)));
+        let body = if number.is_multiple_of(2) {
+            write_input(&mut body, number, padding);
+            Body::from(body)
+        } else {
+            // As a large one is.
+            let mut rest = Vec::new();
+            write_input(&mut rest, number, padding);
+            Body::with_rest(body, SharedTail::new(rest))
+        };
+        let weight = body.len();
+        self.admitted.bytes += weight;
+        self.core.submit(NewTask { ticket, number, body, weight, policy }, self.now);
+        number
+    }
+
+    /// A task gets its number.
+    fn admit(&mut self, policy: Policy, waiter: &Rc<RefCell<Waiter>>, is_of_channel: bool) -> u64 {
+        self.accepted += 1;
+        self.admitted.tasks += 1;
         self.tasks.push(Known {
-            key: None,
             policy,
-            waiter,
+            waiter: Rc::clone(waiter),
+            is_of_channel,
             submitted: self.now,
+            was_handed: false,
             end: None,
             holder: None,
             lives: 0,
             may_have_begun: false,
             answered_by: None,
         });
-        self.live.insert(number);
-        let key = self.core.submit(NewTask { ticket, number, body, policy }, self.now);
-        self.known(number).key = key;
-        number
+        self.live.insert(self.accepted);
+        self.accepted
     }
 
     pub(crate) fn cancel(&mut self, task: u64) {
-        if let Some(key) = self.known(task).key {
+        if let Some(key) = self.key(task) {
             self.core.cancel(key, self.now);
         }
         self.settle();
     }
 
-    /// Nobody waits for it any more.
+    /// Nobody waits for it any more, nor for any other of its channel.
     pub(crate) fn forget(&mut self, task: u64) {
         self.known(task).waiter.borrow_mut().is_there = false;
     }
@@ -217,7 +254,7 @@ impl World {
             stream.buffered = stream.buffered.saturating_sub(count);
             has_room = stream.buffered < stream.room;
         }
-        if let Some(key) = known.key.filter(|_| has_room) {
+        if let Some(key) = self.key(task).filter(|_| has_room) {
             self.core.resume(key, self.now);
         }
         self.settle();
@@ -257,7 +294,7 @@ impl World {
 
     /// The tasks a worker has, oldest first.
     pub(crate) fn held(&self, slot: usize) -> Vec<u64> {
-        self.children[slot].iter().flat_map(|child| child.tasks.iter().map(|job| job.task)).collect()
+        self.children[slot].iter().flat_map(|child| child.tasks.iter().flat_map(Job::open)).collect()
     }
 
     pub(crate) fn has_tasks(&self, slot: usize) -> bool {
@@ -267,7 +304,7 @@ impl World {
     /// How a task ended, if it did.
     pub(crate) fn end_of(&self, task: u64) -> Option<Result<u32, TaskErrorKind>> {
         self.tasks[task as usize - 1].end.as_ref().map(|end| match end {
-            Ok(answered) => Ok(answered.attempt),
+            Ok(answered) => Ok(answered.origin.attempt),
             Err(error) => Err(error.kind()),
         })
     }
@@ -311,7 +348,7 @@ impl World {
     pub(crate) fn attempts(&self, task: u64) -> Vec<u32> {
         self.deliveries
             .iter()
-            .filter(|delivery| delivery.task == task)
+            .filter(|delivery| delivery.tasks().contains(&task))
             .map(|delivery| delivery.attempt)
             .collect()
     }
@@ -323,6 +360,16 @@ impl World {
     fn known(&mut self, task: u64) -> &mut Known {
         &mut self.tasks[task as usize - 1]
     }
+
+    /// What names a task in the table, if that was told.
+    fn key(&self, task: u64) -> Option<TaskKey> {
+        self.tasks[task as usize - 1].waiter.borrow().key
+    }
+}
+
+/// A task's input: its number, and more than it needs.
+fn write_input(out: &mut Vec<u8>, task: u64, padding: usize) {
+    wire::write_str(out, &format!("{task}{}", " ".repeat(padding)));
 }
 
 /// What a pool is made with, if nothing else is said.

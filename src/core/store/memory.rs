@@ -28,6 +28,9 @@ pub(crate) struct MemoryStore<T> {
     /// How many of `paused` still name a task that pauses.
     pausing: usize,
     len: usize,
+    /// A mistake to be made on purpose: what is left of a batch is taken for what stands at its front.
+    #[cfg(test)]
+    pub(in crate::core) forgets_given: bool,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,8 @@ impl<T> MemoryStore<T> {
             paused: BinaryHeap::new(),
             pausing: 0,
             len: 0,
+            #[cfg(test)]
+            forgets_given: false,
         }
     }
 
@@ -81,6 +86,32 @@ impl<T> MemoryStore<T> {
         let entry =
             self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation)?;
         entry.task.as_ref()
+    }
+
+    /// The tasks of the table, those in runs left out.
+    #[cfg(test)]
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (TaskKey, &Task<T>)> {
+        let keyed = (0..).zip(&self.entries).map(|(index, entry)| {
+            let key = TaskKey { index, generation: entry.generation };
+            Some((key, entry.task.as_ref()?))
+        });
+        keyed.flatten()
+    }
+
+    /// How many tasks there are in runs, and how many bytes of inputs.
+    #[cfg(test)]
+    pub(crate) fn in_runs(&self) -> (usize, usize) {
+        let runs = self.queue.waiting.iter().filter_map(|waiting| match waiting {
+            Waiting::Run(run) => Some((run.left() as usize, run.bytes_left())),
+            Waiting::Task(_) => None,
+        });
+        runs.fold((0, 0), |(tasks, bytes), (more, more_bytes)| (tasks + more, bytes + more_bytes))
+    }
+
+    /// How many places for tasks there are, empty ones too.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
     }
 
     /// How many clocks of tasks run.
@@ -153,7 +184,7 @@ impl<T> MemoryStore<T> {
                 _ => source.write_batch(count, inputs, &mut body),
             }
         }
-        let mut body = Body::from(body);
+        let mut body = if count == 1 { Body::from(body) } else { Body::in_one_piece(body) };
         if is_last && let Some(Waiting::Run(run)) = self.queue.waiting.pop_front() {
             if is_shared {
                 body = Body::with_rest(body.take_memory(), run.into_last_input());
@@ -269,10 +300,14 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
         let policy = source.policy();
         let mut inputs = source.inputs(task.items, &whole);
         let mut freed = task.weight;
-        for _ in 0..task.given {
+        let given = task.given;
+        #[cfg(test)]
+        let given = if self.forgets_given { 0 } else { given };
+        for _ in 0..given {
             let _ = inputs.next_value();
         }
-        while let Ok(Some(input)) = inputs.next_value() {
+        for _ in 0..task.left() {
+            let Ok(Some(input)) = inputs.next_value() else { break };
             let mut body = Vec::new();
             if let Some(source) = task.ticket.source() {
                 source.write_one(input, &mut body);

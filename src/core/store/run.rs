@@ -110,6 +110,12 @@ impl<T> Run<T> {
         u32::try_from(self.buffers.ends.len() - self.taken).unwrap_or(u32::MAX)
     }
 
+    /// How many bytes the inputs of those have.
+    #[cfg(test)]
+    pub(super) fn bytes_left(&self) -> usize {
+        self.buffers.bytes.len() - self.end_of(0)
+    }
+
     /// Its memory, emptied.
     pub(super) fn into_buffers(self) -> RunBuffers {
         let mut buffers = self.buffers;
@@ -166,3 +172,6 @@ impl<T: Ticket> Run<T> {
         Taken { ticket, number, count: taken, inputs, is_last }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::Values;
-
-use super::super::action::Ticket;
 use super::super::timers::{Clocks, Timers};
 use super::super::{Attempt, Body, Limit, Policy, TaskErrorKind};
 use super::TaskKey;
@@ -93,16 +90,6 @@ pub(crate) enum Stop {
     Cancelled,
     /// It passed a limit.
     Late(Limit),
-}
-
-impl<T: Ticket> Task<T> {
-    /// The inputs of a batch, those whose results were given too.
-    pub(crate) fn inputs(&self) -> Values<'_> {
-        match self.ticket.source() {
-            Some(source) if self.is_batch() => source.inputs(self.items, self.body.bytes()),
-            _ => Values::new(0, &[]),
-        }
-    }
 }
 
 impl Stop {

@@ -47,7 +47,7 @@ impl<T: Ticket> Supervisor<T> {
         let mut bad = Vec::new();
         let given = self.give_results(slot, &mut task, data, now, answers, &mut bad);
         let is_whole = given.is_ok() && task.left() == 0;
-        self.fail_bad(slot, &task, bad, now);
+        self.fail_bad(slot, &mut task, bad, now);
         if is_whole {
             self.released.bytes += task.weight;
             return self.store.recycle(task.body.take_memory());
@@ -75,15 +75,17 @@ impl<T: Ticket> Supervisor<T> {
         let mut bad = Vec::new();
         let given = self.give_results(slot, &mut task, data, now, answers, &mut bad);
         let count = task.given - before;
-        self.fail_bad(slot, &task, bad, now);
+        self.fail_bad(slot, &mut task, bad, now);
         self.store.take_back(key, task, count);
         if let Some(place) = self.slots.get_mut(slot) {
             place.fresh_answers += count;
             place.finished += u64::from(count);
             place.open_tasks = place.open_tasks.saturating_sub(count);
         }
-        if let Err(error) = given {
-            self.end_garbled(slot, bad_results(Some(error)));
+        match given {
+            Err(error) => self.end_garbled(slot, bad_results(Some(error))),
+            Ok(()) if count == 0 => self.hear_chatter(slot, now),
+            Ok(()) => {}
         }
     }
 
@@ -140,11 +142,10 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     /// Those of a batch that failed become entries of their own, and go the way of every failed task.
-    fn fail_bad(&mut self, slot: usize, task: &Task<T>, bad: Vec<Bad<T>>, now: Instant) {
-        if bad.is_empty() {
-            return;
-        }
-        let mut inputs = task.inputs();
+    fn fail_bad(&mut self, slot: usize, task: &mut Task<T>, bad: Vec<Bad<T>>, now: Instant) {
+        // The batch's own ticket knows nothing of a source any more if these were the last.
+        let Some(source) = bad.first().and_then(|bad| bad.ticket.source()) else { return };
+        let mut inputs = source.inputs(task.items, task.body.bytes());
         let mut read = 0;
         for Bad { ticket, number, place, failure } in bad {
             let mut input = None;
@@ -153,10 +154,11 @@ impl<T: Ticket> Supervisor<T> {
                 read += 1;
             }
             let (Some(input), Some(source)) = (input, ticket.source()) else { continue };
-            let (mut body, policy) = (Vec::new(), source.policy());
+            let (mut body, policy, weight) = (Vec::new(), source.policy(), input.len());
             source.write_one(input, &mut body);
-            // The batch frees its bytes as a whole.
-            let new = NewTask { ticket, number, body: body.into(), weight: 0, policy };
+            // It may be tried again: its bytes are its own from now on.
+            task.weight = task.weight.saturating_sub(weight);
+            let new = NewTask { ticket, number, body: body.into(), weight, policy };
             if let Some(key) = self.store.insert_held(new, task) {
                 self.fail(slot, key, failure, now);
             }
@@ -179,9 +181,21 @@ impl<T: Ticket> Supervisor<T> {
         if let Some(source) = self.store.get_mut(key).and_then(|task| task.ticket.source()) {
             source.go_single();
         }
+        #[cfg(test)]
+        let whole = self.store.get_mut(key).map_or(0, |task| task.weight);
         let (keys, freed) = self.store.split(key);
+        #[cfg(test)]
+        let freed = if self.has_flaw(crate::core::Flaw::ReleasesTwice) { whole } else { freed };
         self.released.bytes += freed;
         keys
+    }
+
+    /// A batch that no worker began goes back to the front of the queue, each of its tasks by itself.
+    pub(super) fn release_apart(&mut self, key: TaskKey) {
+        // The first one last, so that it stands first.
+        for key in self.take_apart(key).into_iter().rev() {
+            self.store.release(key, Release::Again);
+        }
     }
 
     /// The tasks of a batch that have no result run again, each by itself.
@@ -208,6 +222,12 @@ impl<T: Ticket> Supervisor<T> {
     ) {
         let mut keys = self.take_apart(key);
         let is_one = keys.len() == 1;
+        #[cfg(test)]
+        let is_one = is_one || self.has_flaw(crate::core::Flaw::BlamesTheWholeBatch);
+        #[cfg(test)]
+        if self.has_flaw(crate::core::Flaw::LosesTheRest) {
+            keys.truncate(1);
+        }
         while let Some(key) = keys.pop() {
             match guilt {
                 Guilt::Certain | Guilt::Possible if !is_one => {

@@ -10,6 +10,8 @@ use super::super::source::Source;
 use super::super::store::{Pull, Release, Store};
 use super::super::{Limit, TaskErrorKind, TaskKey};
 use super::Supervisor;
+#[cfg(test)]
+use crate::core::Flaw;
 
 /// Bytes of inputs in one frame, at most: with its head within the smallest `max_frame` that there is, and within what a pipe
 /// takes at once.
@@ -22,6 +24,8 @@ enum Handed {
     Sent,
     /// It is answered: nobody wants it, or the worker cannot take it.
     Answered,
+    /// It is several tasks, and back in the queue as such: the worker takes them one by one only.
+    Apart,
     /// It is back in the queue: the worker takes no more.
     Refused,
 }
@@ -100,8 +104,7 @@ impl<T: Ticket> Supervisor<T> {
         }
         if sent < quota {
             #[cfg(test)]
-            let company =
-                if self.has_flaw(crate::core::Flaw::OnceInCompany) { Pull::First } else { Pull::Company };
+            let company = if self.has_flaw(Flaw::OnceInCompany) { Pull::First } else { Pull::Company };
             #[cfg(not(test))]
             let company = Pull::Company;
             sent += self.give(slot, company, quota - sent, now);
@@ -119,7 +122,8 @@ impl<T: Ticket> Supervisor<T> {
         }
     }
 
-    /// Hands tasks of one kind to a worker until it has `quota` of them, and tells how many it got.
+    /// Hands tasks of one kind to a worker until it has `quota` of them, and tells how many it got. The first has no company yet:
+    /// there is one of that kind, or one frame.
     fn give(&mut self, slot: usize, which: Pull, quota: u32, now: Instant) -> u32 {
         let mut sent = 0;
         while sent < quota
@@ -130,14 +134,21 @@ impl<T: Ticket> Supervisor<T> {
                 // Two frames in its window at least: it does one while the answer of the other is on its way.
                 let half = place.window.size(place.tasks_max()).div_ceil(2);
                 most = half.min(quota - sent);
-                most =
-                    most.min(self.store.peek_ticket().and_then(Ticket::source).map_or(1, Source::batch_size));
+                let size = Source::batch_size;
+                #[cfg(test)]
+                let size = if self.has_flaw(Flaw::BatchesAnything) { Source::size_of_any } else { size };
+                most = most.min(self.store.peek_ticket().and_then(Ticket::source).map_or(1, size));
             }
             let Some(key) = self.store.pull(which, most.max(1), BATCH_BYTES) else { break };
             let tasks = self.store.get_mut(key).map_or(0, |task| task.left());
             match self.hand(slot, key, now) {
-                Handed::Sent => sent += tasks,
-                Handed::Answered => {}
+                Handed::Sent => {
+                    sent += tasks;
+                    if which == Pull::First {
+                        break;
+                    }
+                }
+                Handed::Answered | Handed::Apart => {}
                 Handed::Refused => {
                     let how = if which == Pull::Alone { Release::Alone } else { Release::Again };
                     self.store.release(key, how);
@@ -157,6 +168,13 @@ impl<T: Ticket> Supervisor<T> {
             let may_have_run = task.attempts > 0;
             self.end(key, TaskErrorKind::Cancelled { may_have_run }, |_| ());
             return Handed::Answered;
+        }
+        let takes_it = !task.is_batch() || place.takes_batches();
+        #[cfg(test)]
+        let takes_it = takes_it || self.flaw == Some(Flaw::BatchesForAnybody);
+        if !takes_it {
+            self.release_apart(key);
+            return Handed::Apart;
         }
         if !place.session.fits(task.body.len()) {
             let len = task.body.len() + 4;

@@ -187,7 +187,8 @@ impl<T: Ticket> Supervisor<T> {
             // All results of it were given.
             return self.end(key, TaskErrorKind::Dead, |_| ());
         }
-        if task.is_batch() && !matches!(guilt, Guilt::None { .. }) {
+        // Untouched, it goes whole to another worker.
+        if task.is_batch() && (task.given > 0 || !matches!(guilt, Guilt::None { in_vain: false })) {
             return self.judge_batch(key, guilt, again, death, now);
         }
         let stop = task.stop();

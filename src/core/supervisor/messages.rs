@@ -68,7 +68,10 @@ impl<T: Ticket> Supervisor<T> {
                 }
                 let mut was_watched = true;
                 match self.store.get_mut(key) {
-                    Some(task) if task.is_batch() => self.finish_batch(slot, key, data, now, answers),
+                    Some(task) if task.is_batch() => {
+                        was_watched = task.watched;
+                        self.finish_batch(slot, key, data, now, answers);
+                    }
                     Some(task) => {
                         was_watched = task.watched;
                         self.finish_task(slot, key, data, now, answers);
@@ -89,6 +92,7 @@ impl<T: Ticket> Supervisor<T> {
     #[inline]
     pub(super) fn note_answer(&mut self, slot: usize, tasks: u32) {
         let Some(place) = self.slots.get_mut(slot) else { return };
+        place.has_answered = true;
         place.fresh_answers += tasks;
         place.finished += u64::from(tasks);
         place.open_tasks = place.open_tasks.saturating_sub(tasks);
@@ -267,7 +271,8 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     fn handle_progress(&mut self, slot: usize, key: TaskKey, data: &[u8], now: Instant) {
-        let Some(task) = self.store.get_mut(key) else { return };
+        // Of a batch whose results were all given no task is left that could be meant.
+        let Some(task) = self.store.get_mut(key).filter(|task| task.left() > 0) else { return };
         let number = task.number;
         self.push_soft_limit(key, now);
         let Some(place) = self.slots.get(slot) else { return };
@@ -277,7 +282,8 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     fn handle_log(&mut self, slot: usize, key: Option<TaskKey>, data: &[u8]) {
-        let task = key.and_then(|key| self.store.get_mut(key)).map(|task| task.number);
+        let task = key.and_then(|key| self.store.get_mut(key)).filter(|task| task.left() > 0);
+        let task = task.map(|task| task.number);
         let Some(place) = self.slots.get(slot) else { return };
         let LogLine { mut level, message } = LogLine::decode(data);
         while level.len() > LEVEL_BYTES_MAX {

@@ -117,3 +117,93 @@ impl Answers<Ticket> for Outgo<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::{Origin, Policy, Source};
+    use crate::driver::gate::Bounds;
+    use crate::driver::{Cell, Handle};
+
+    fn lane() -> Arc<Lane> {
+        Arc::new(Lane::new(Source::new("work", 7, Policy::default())))
+    }
+
+    fn answer(value: Value<'_>) -> Answer<'_> {
+        let origin = Origin { worker: 1, pid: 11, task: 1, attempt: 1, elapsed: Duration::ZERO };
+        Answer { value, origin }
+    }
+
+    fn indices(lane: &Lane) -> Vec<Vec<u64>> {
+        let batches = std::iter::from_fn(|| lane.take());
+        batches.map(|batch| (0..batch.len()).map(|place| batch.get(place).unwrap().index).collect()).collect()
+    }
+
+    #[test]
+    fn each_channel_gets_what_is_its_own_once_a_turn() {
+        let gate = Gate::new(Bounds { tasks: 9, bytes: 99, parked_bytes: 99, dead_letters: None });
+        let mut gathered = Gathered::default();
+        let (one, other, gone) = (lane(), lane(), lane());
+        gone.abandon();
+        for turn in 0..3 {
+            let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, whole: None };
+            for (lane, index) in [(&one, 0), (&other, 5), (&gone, 1), (&one, 1), (&other, 4)] {
+                let mut ticket = Ticket::to_lane(index + 1, Arc::clone(lane), index, 1);
+                let mut body = Body::from(vec![7]);
+                outgo.answered(&mut ticket, answer(Value::One(b"\x07")), &mut body);
+                assert_eq!(body.bytes(), [7], "memory that is not needed stays");
+            }
+            let error = TaskError::new(crate::TaskErrorKind::Dead, 3, "");
+            gathered.fail(Ticket::to_lane(3, Arc::clone(&one), 2, 1), error);
+            assert!(one.take().is_none(), "not in the middle of a turn");
+            gathered.deliver();
+            assert_eq!(indices(&one), [[0, 1, 2]], "in turn {turn}");
+            assert_eq!(indices(&other), [[5, 4]]);
+            assert_eq!(indices(&gone), Vec::<Vec<u64>>::new());
+        }
+    }
+
+    #[test]
+    fn the_answer_of_a_single_task_takes_the_place_of_its_question() {
+        let gate = Gate::new(Bounds { tasks: 9, bytes: 99, parked_bytes: 99, dead_letters: None });
+        let mut gathered = Gathered::default();
+        let cell = Arc::new(Cell::new());
+        let body = Vec::with_capacity(100);
+        let place = body.as_ptr();
+        let mut ticket = Ticket::to_handle(1, Handle::Task(Arc::clone(&cell)));
+        let mut body = Body::from(body);
+        let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, whole: None };
+        outgo.answered(&mut ticket, answer(Value::One(b"\x07")), &mut body);
+        let data = cell.take().unwrap().unwrap().data;
+        assert_eq!((data.as_bytes(), data.as_bytes().as_ptr()), (&b"\x07"[..], place));
+    }
+
+    #[test]
+    fn an_answer_at_the_end_of_a_large_frame_is_shared_and_not_copied() {
+        let gate = Gate::new(Bounds { tasks: 9, bytes: 99, parked_bytes: 99, dead_letters: None });
+        let mut gathered = Gathered::default();
+        let whole = Arc::new(vec![7; 100]);
+        let (cell, lane) = (Arc::new(Cell::new()), lane());
+        let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, whole: Some(Arc::clone(&whole)) };
+        for mut ticket in [
+            Ticket::to_handle(1, Handle::Task(Arc::clone(&cell))),
+            Ticket::to_lane(2, Arc::clone(&lane), 0, 1),
+        ] {
+            outgo.answered(&mut ticket, answer(Value::One(&whole[20..])), &mut Body::default());
+        }
+        // The same bytes elsewhere, and others of the frame.
+        for data in [&[7; 80][..], &whole[20..90]] {
+            let mut ticket = Ticket::to_lane(3, Arc::clone(&lane), 1, 1);
+            outgo.answered(&mut ticket, answer(Value::One(data)), &mut Body::default());
+        }
+        gathered.deliver();
+        let mut batch = lane.take().unwrap();
+        let shared = [cell.take().unwrap().unwrap().data, batch.take_large(0).unwrap()];
+        for data in shared {
+            assert_eq!((data.as_bytes().as_ptr(), data.as_bytes().len()), (whole[20..].as_ptr(), 80));
+        }
+        assert!(batch.take_large(1).is_none() && batch.take_large(2).is_none());
+    }
+}

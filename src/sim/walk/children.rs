@@ -1,10 +1,10 @@
 //! What the children of a walk do: mostly their work, sometimes anything else.
 
-use stokehold_protocol::{Capability, ChildHello, Failure, limits::MAX_FRAME_FLOOR};
+use stokehold_protocol::{Capability, ChildHello, Failure, code, limits::MAX_FRAME_FLOOR};
 
 use super::Walk;
 use crate::core::sim::faults::{Fault, Link};
-use crate::core::sim::world::{able, parallel, retry_after, serial, stopped};
+use crate::core::sim::world::{Wrong, able, parallel, retry_after, serial, stopped};
 
 impl Walk<'_> {
     /// A process for somebody who waits for one.
@@ -121,6 +121,7 @@ impl Walk<'_> {
             _ if held == 0 => {}
             2 => self.world.begin(slot, index),
             3 | 4 => self.fail(slot, index),
+            9..=20 if self.world.child(slot).tasks[index].is_batch() => self.serve_batch(slot, index),
             5..=7 => self.world.answer_all(slot),
             8..=10 => self.world.progress(slot, index),
             11..=16 if self.gives_items(slot, index) => {
@@ -132,11 +133,32 @@ impl Walk<'_> {
     }
 
     fn gives_items(&mut self, slot: usize, index: usize) -> bool {
-        let child = self.world.child(slot);
-        // Nobody can tell a result that is written twice from two results.
-        let repeats = child.link.faults.iter().any(|fault| matches!(fault, Fault::Duplicates { .. }));
-        let task = child.tasks[index].task;
-        !repeats && self.world.has_stream(task)
+        let task = self.world.child(slot).tasks[index].task;
+        !self.repeats(slot) && self.world.has_stream(task)
+    }
+
+    /// Whether a child writes something twice. Nobody can tell a result that is written twice from two results.
+    fn repeats(&mut self, slot: usize) -> bool {
+        let faults = &self.world.child(slot).link.faults;
+        faults.iter().any(|fault| matches!(fault, Fault::Duplicates { .. }))
+    }
+
+    /// What a good child does with several tasks in one frame.
+    fn serve_batch(&mut self, slot: usize, index: usize) {
+        let left = self.world.child(slot).tasks[index].open().count();
+        let bad = [0, 0, 6, 2][self.random.below(4)];
+        if self.random.once_in(2) && !self.repeats(slot) {
+            let count = self.random.below(left + 1).min(1 + self.random.below(8));
+            let results = self.any_results(count, bad);
+            return self.world.give(slot, index, &results);
+        }
+        let results = self.any_results(left, bad);
+        self.world.finish(slot, index, &results);
+    }
+
+    /// So many results, of which one in `bad` is bad, or none.
+    fn any_results(&mut self, count: usize, bad: usize) -> Vec<Option<Failure>> {
+        (0..count).map(|_| (bad > 0 && self.random.once_in(bad)).then(|| self.any_failure())).collect()
     }
 
     /// It was told to stop a task.
@@ -154,8 +176,12 @@ impl Walk<'_> {
     }
 
     fn any_hello(&mut self) -> ChildHello {
-        let all = [Capability::Meta, Capability::Cancel, Capability::Ping, Capability::Started];
-        let able_to: Vec<Capability> = all.into_iter().filter(|_| self.random.once_in(2)).collect();
+        let all =
+            [Capability::Batch, Capability::Cancel, Capability::Meta, Capability::Ping, Capability::Started];
+        let mut able_to: Vec<Capability> = all.into_iter().filter(|_| self.random.once_in(2)).collect();
+        if self.is_quick && !self.random.once_in(8) {
+            able_to.push(Capability::Batch);
+        }
         let window = 1 + self.random.below(6) as u32;
         let hello =
             if self.world.all_serial || self.random.once_in(2) { serial(window) } else { parallel(window) };
@@ -165,20 +191,26 @@ impl Walk<'_> {
     }
 
     fn fail(&mut self, slot: usize, index: usize) {
-        let after = self.random.below(3_000) as u64;
-        let failure = match self.random.below(5) {
-            0 => Failure::new("acme.never", "no"),
-            1 => retry_after(None),
-            2 => Failure { begun: Some(false), ..retry_after(None) },
-            3 => Failure { begun: Some(false), ..retry_after(Some(after)) },
-            _ => retry_after(Some(after)),
-        };
+        let failure = self.any_failure();
         self.world.fail_at(slot, index, &failure);
+    }
+
+    fn any_failure(&mut self) -> Failure {
+        let after = self.random.below(3_000) as u64;
+        let begun = if self.random.once_in(2) { Some(false) } else { None };
+        let code = [code::UNKNOWN_REQUEST, code::BAD_DATA, code::TOO_LARGE, code::OVERLOADED, "acme.never"];
+        match self.random.below(9) {
+            0..=4 => Failure { begun, ..Failure::new(code[self.random.below(5)], "no") },
+            5 => Failure { begun, ..retry_after(None) },
+            6 => Failure { begun, ..retry_after(Some(0)) },
+            7 => Failure { code: code::OVERLOADED.into(), begun: Some(false), ..retry_after(None) },
+            _ => Failure { begun, ..retry_after(Some(after)) },
+        }
     }
 
     /// What a child should not do, or not so.
     fn misbehave(&mut self, slot: usize) {
-        let verb = self.random.below(15);
+        let verb = self.random.below(18);
         let child = self.world.child(slot);
         let speaks = child.can_speak();
         let is_ready = child.is_ready;
@@ -197,7 +229,33 @@ impl Walk<'_> {
             9 => self.world.exit(slot, 1),
             10 => self.world.exit(slot, 0),
             11 => self.world.child(slot).memory = 2_000,
+            12..=14 if held > 0 => self.spoil(slot),
+            15 if speaks && self.world.child(slot).newest_bytes > 0 => {
+                // It dies while it reads the newest, or before.
+                let bytes = self.world.child(slot).newest_bytes;
+                let unread = 1 + self.random.below(bytes);
+                self.world.die_with_unread(slot, unread as u64);
+            }
             _ => self.world.die(slot, 11),
+        }
+    }
+
+    /// Something is wrong with the results of a batch.
+    fn spoil(&mut self, slot: usize) {
+        let jobs = &self.world.child(slot).tasks;
+        let batches =
+            (0..jobs.len()).filter(|index| jobs[*index].is_batch() && !jobs[*index].open().is_empty());
+        let batches: Vec<usize> = batches.collect();
+        let Some(index) = self.random.pick(&batches) else { return };
+        let left = self.world.child(slot).tasks[index].open().count();
+        let count = 1 + self.random.below(left);
+        let is_part = self.random.once_in(2);
+        let wrong = self.random.pick(&Wrong::ALL).filter(|wrong| !is_part || *wrong != Wrong::TooFew);
+        match wrong {
+            Some(wrong) if !is_part || !self.repeats(slot) => {
+                self.world.give_wrong(slot, index, is_part.then_some(count), wrong);
+            }
+            _ => self.world.give_too_large(slot, index, count as u32),
         }
     }
 }

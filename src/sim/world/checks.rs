@@ -20,13 +20,13 @@ impl World {
         }
         let store = &self.core.store;
         let open: usize = self.core.slots.iter().map(|place| place.session.open_count() as usize).sum();
-        let leases = self.seats.iter().flat_map(|seat| &seat.leases);
-        let (mut held, mut ghosts) = (0, 0);
-        for lease in leases {
-            held += usize::from(!lease.is_ghost);
-            ghosts += usize::from(lease.is_ghost);
+        let (mut leases, mut held) = (0, 0);
+        for lease in self.seats.iter().flat_map(|seat| &seat.leases) {
+            leases += 1;
+            held += if lease.is_ghost { 0 } else { lease.left() as usize };
         }
-        assert_eq!(open, held + ghosts, "leases inside and outside");
+        assert_eq!(open, leases, "leases inside and outside");
+        assert!(self.post.0.is_empty(), "an answer that nobody was to give: {:?}", self.post);
         assert_eq!(
             store.len(),
             store.waiting() + store.pausing() + held,
@@ -36,12 +36,9 @@ impl World {
         for slot in 0..self.children.len() {
             self.check_slot(slot);
         }
+        self.check_room();
         if self.live.len() <= LIVE_FEW || self.checks.is_multiple_of(4) {
-            let live = std::mem::take(&mut self.live);
-            for task in &live {
-                self.check_task(*task);
-            }
-            self.live = live;
+            self.check_tasks();
             assert_eq!(
                 self.core.timers.len(),
                 self.core.store.clocks_running(),
@@ -55,7 +52,42 @@ impl World {
         self.check_staff();
         if self.core.is_over() {
             assert!(self.all_answered(), "nobody is left, and a task is not answered");
+            assert_eq!(self.released, self.admitted, "room in the queue is not given back");
             assert!(self.core.next_deadline().is_none(), "nothing is due in a pool that is over");
+        }
+    }
+
+    /// Room in the queue is given back once, and all of it.
+    fn check_room(&self) {
+        let (admitted, released) = (self.admitted, self.released);
+        assert_eq!(
+            admitted.tasks - released.tasks,
+            self.live.len(),
+            "room for tasks is given back at their end"
+        );
+        assert!(released.bytes <= admitted.bytes, "{released:?} of {admitted:?}");
+    }
+
+    /// Every task is in the table, in one place, and what it should be.
+    fn check_tasks(&self) {
+        let (mut seen, mut bytes) = (0, 0);
+        for (_, task) in self.core.store.tasks() {
+            bytes += task.weight;
+            seen += task.left() as usize;
+            let number = task.number;
+            assert_eq!(task.ticket.number, number, "a task and its ticket");
+            assert_eq!(task.ticket.count, task.left(), "tasks and those who wait for them");
+            for number in number..number + u64::from(task.left()) {
+                assert!(self.live.contains(&number), "task {number} has ended, and is in the table");
+                self.check_task(number, task);
+            }
+        }
+        let (tasks, input) = self.core.store.in_runs();
+        assert_eq!(seen + tasks, self.live.len(), "each task is in the table once");
+        let (admitted, released) = (self.admitted.bytes, self.released.bytes);
+        assert_eq!(bytes + input, admitted - released, "what is not given back is in use");
+        for task in &self.live {
+            self.check_limits(*task);
         }
     }
 
@@ -102,6 +134,8 @@ impl World {
             (life, child) => panic!("slot {slot} is {life:?} with process {child:?}"),
         }
         assert!(!place.alone || place.session.open_count() == 1, "slot {slot} is alone with {place:?}");
+        let tasks: u32 = seat.leases.iter().map(|lease| if lease.is_ghost { 1 } else { lease.left() }).sum();
+        assert_eq!(place.open_tasks, tasks, "slot {slot} has as many tasks as its leases are for");
         for lease in seat.leases.iter().filter(|lease| !lease.is_ghost) {
             assert!(
                 !self.tasks[lease.task as usize - 1].policy.at_most_once || place.alone,
@@ -128,9 +162,9 @@ impl World {
         }
         let idle = place.takes_tasks() && place.session.open_count() == 0 && place.credit() > 0;
         assert!(!(idle && self.core.store.waiting() > 0), "slot {slot} is idle while tasks wait");
-        assert!(place.outbox.pending().len() < OUTBOX_BYTES_MAX, "too much waits for slot {slot}");
+        assert!(place.outbox.len() < OUTBOX_BYTES_MAX, "too much waits for slot {slot}");
         if let Some(child) = child.filter(|child| child.reads && !child.input_ended) {
-            assert!(place.outbox.pending().is_empty(), "bytes for slot {slot} were forgotten");
+            assert!(place.outbox.is_empty(), "bytes for slot {slot} were forgotten");
             assert!(child.said_bye || place.session.open_count() as usize >= child.tasks.len());
         }
     }

@@ -1,12 +1,13 @@
 //! What was promised to each task and worker, seen from outside the core: who has it, since when, how often, for how long.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use stokehold_protocol::{Failure, Message, data};
+use stokehold_protocol::{Failure, Message};
 
-use super::{Delivery, World};
+use super::seat::Lease;
+use super::{Delivery, Tag, World};
 use crate::core::slot::Life;
-use crate::core::store::Store;
+use crate::core::store::Task;
 use crate::core::{Event, Outcome, Retirement, TaskErrorKind};
 
 /// So much later than its limit a task may be stopped: a worker that is about to exit by itself is given that second.
@@ -16,55 +17,32 @@ const EXIT: Duration = Duration::from_secs(1);
 const INTENSITY: usize = 5;
 const INTENSITY_PERIOD: Duration = Duration::from_secs(10);
 
-/// What is known of a slot.
-#[derive(Debug, Default)]
-pub(super) struct Seat {
-    /// The tasks that the worker was handed and whose final answer was not read, oldest first.
-    pub(super) leases: Vec<Lease>,
-    /// Since when nothing is read of it.
-    pub(super) paused_since: Option<Instant>,
-    /// The task that its worker is ended for was answered after that was decided.
-    is_excused: bool,
-    /// When its fruitless lives ended.
-    fruitless: Vec<Instant>,
-}
-
-/// A task that a worker was handed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lease {
-    pub(super) id: u32,
-    pub(super) task: u64,
-    /// Its task has ended.
-    pub(super) is_ghost: bool,
-    /// Since when the worker may be doing it.
-    pub(super) turn: Option<Instant>,
-    /// How long nothing was read meanwhile.
-    held_up: Duration,
-    /// The worker said STARTED.
-    started: bool,
-    /// The last sign of progress.
-    sign: Instant,
-}
-
 impl World {
-    /// A task goes to a worker.
+    /// A task goes to a worker, or several do in one frame.
     pub(super) fn note_delivery(&mut self, delivery: Delivery, holder: (usize, u32)) {
-        let Delivery { task, pid, attempt, .. } = delivery;
+        let Delivery { task, count, pid, attempt, .. } = delivery;
         let (slot, id) = holder;
         let now = self.now;
-        let known = self.known(task);
-        assert!(known.holder.is_none(), "task {task} is with two workers");
-        assert!(known.end.is_none(), "task {task} was answered and is handed out again");
         assert!(attempt >= 1);
-        assert!(known.waiter.borrow().is_there, "nobody wants task {task}");
-        let once = known.policy.at_most_once;
-        assert!(!(once && known.may_have_begun), "task {task} may run twice and must not");
-        known.holder = Some(holder);
+        for task in delivery.tasks() {
+            let known = self.known(task);
+            assert!(known.holder.is_none(), "task {task} is with two workers");
+            assert!(known.end.is_none(), "task {task} was answered and is handed out again");
+            assert!(known.waiter.borrow().is_there, "nobody wants task {task}");
+            let once = known.policy.at_most_once;
+            assert!(!(once && known.may_have_begun), "task {task} may run twice and must not");
+            known.holder = Some(holder);
+        }
         assert_eq!(self.children[slot].as_ref().map(|child| child.pid), Some(pid));
         assert!(self.core.slots[slot].paused_for.is_none(), "task {task} goes to a worker that is not read");
+        self.note_batch(&delivery);
+        delivery.tasks().for_each(|task| self.known(task).was_handed = true);
         let lease = Lease {
             id,
             task,
+            count,
+            given: 0,
+            is_doomed: false,
             is_ghost: false,
             turn: None,
             held_up: Duration::ZERO,
@@ -75,46 +53,64 @@ impl World {
         self.review(slot);
     }
 
-    /// The parent reads a frame, or what is left of one that is too large.
-    pub(super) fn note_frame(&mut self, slot: usize, id: u32, body: &[u8], is_whole: bool) {
+    /// The parent reads a frame, or what is left of one that is too large. Gives the tasks that are answered by it.
+    pub(super) fn note_frame(&mut self, slot: usize, id: u32, body: &[u8], is_whole: bool) -> Vec<u64> {
         let place = &self.core.slots[slot];
+        let nothing = Vec::new();
         if place.garbled || place.session.has_ended() || id == 0 {
-            return;
+            return nothing;
         }
         let (now, tells_starts) = (self.now, place.session.tells_starts());
-        let Ok(message) = Message::decode(body) else { return };
+        let Ok(message) = Message::decode(body) else { return nothing };
         let place = &mut self.core.slots[slot];
         let key = place.session.leases().get(id).copied();
         let target = place.stopping.as_ref().filter(|_| place.life == Life::Ending).map(|(key, _)| *key);
         let is_target = target.is_some() && target == key;
         let seat = &mut self.seats[slot];
-        let Some(index) = seat.leases.iter().position(|lease| lease.id == id) else { return };
+        let Some(index) = seat.leases.iter().position(|lease| lease.id == id) else { return nothing };
         match message.request {
             "FINISHED" | "FAILED" => {
                 let lease = seat.leases.remove(index);
                 seat.is_excused |= is_target;
-                if lease.is_ghost {
-                    return;
-                }
-                let key = self.known(lease.task).key.expect("a task that was accepted");
-                let lost_items = self.core.store.peek(key).is_some_and(|task| task.lost_items());
-                let known = self.known(lease.task);
-                known.holder = None;
-                // An answer that is not the whole one counts as a failure.
-                known.lives += u32::from(match message.request {
-                    "FAILED" => Failure::decode(message.data).begun != Some(false),
-                    _ => lost_items || !is_whole,
-                });
+                return match (lease.is_ghost, lease.is_batch()) {
+                    (true, _) => nothing,
+                    (false, true) => self.note_end_of_batch(lease, &message, is_whole),
+                    (false, false) => self.note_end_of_attempt(lease, &message, is_whole),
+                };
+            }
+            "ITEM" if !is_whole => seat.leases[index].is_doomed = true,
+            "ITEM" if seat.leases[index].is_batch() && !seat.leases[index].is_doomed => {
+                let mut lease = seat.leases[index];
+                let answered = self.note_results(&mut lease, message.data);
+                self.batches.parts += 1;
+                self.seats[slot].leases[index] = lease;
+                return answered;
             }
             "STARTED" if tells_starts => seat.leases[index].started = true,
             "PROGRESS" | "ITEM" => seat.leases[index].sign = now,
             _ => {}
         }
+        nothing
+    }
+
+    /// The final answer to one task is read. Gives the task if that is an answer.
+    fn note_end_of_attempt(&mut self, lease: Lease, message: &Message<'_>, is_whole: bool) -> Vec<u64> {
+        let inside = self.key(lease.task).and_then(|key| self.core.store.peek(key));
+        let lost_items = inside.is_some_and(Task::lost_items) || lease.is_doomed;
+        let known = self.known(lease.task);
+        known.holder = None;
+        let is_answer = message.request == "FINISHED" && !lost_items && is_whole;
+        // An answer that is not the whole one counts as a failure.
+        let had_begun = match message.request {
+            "FAILED" if is_whole && !lease.is_doomed => Failure::decode(message.data).begun != Some(false),
+            _ => true,
+        };
+        known.lives += u32::from(!is_answer && had_begun);
+        if is_answer { vec![lease.task] } else { Vec::new() }
     }
 
     /// A task has ended.
-    pub(super) fn note_end(&mut self, task: u64, outcome: Outcome, bytes: usize) {
-        assert!(bytes > 0);
+    pub(super) fn note_end(&mut self, task: u64, outcome: Outcome) {
         let holder = self.known(task).holder.take();
         if let Some((slot, id)) = holder {
             self.note_ghost(slot, id, &outcome);
@@ -125,11 +121,11 @@ impl World {
         let mut is_deadly = false;
         match &outcome {
             Ok(answered) => {
-                assert_eq!(data::decode::<String>(&answered.data).unwrap(), task.to_string());
+                assert_eq!(answered.data.decode::<String>().unwrap(), task.to_string());
                 let Some((pid, _, items)) = known.answered_by else {
                     panic!("task {task} was never answered")
                 };
-                assert_eq!(answered.pid, pid, "an answer of an earlier attempt counts");
+                assert_eq!(answered.origin.pid, pid, "an answer of an earlier attempt counts");
                 if let Some(stream) = known.waiter.borrow().stream {
                     assert_eq!(
                         stream.came, items,
@@ -196,9 +192,10 @@ impl World {
         let leases = std::mem::take(&mut self.seats[slot].leases);
         self.seats[slot].is_excused = false;
         self.seats[slot].paused_since = None;
-        for lease in leases.iter().filter(|lease| !lease.is_ghost) {
-            self.known(lease.task).holder = None;
+        for task in leases.iter().filter(|lease| !lease.is_ghost).flat_map(Lease::open) {
+            self.known(task).holder = None;
         }
+        self.batches.deaths += usize::from(leases.iter().any(Lease::is_batch));
         let child = self.children[slot].as_ref().expect("a process that can exit");
         if self.core.slots[slot].session.has_ended() {
             // Of what it had not answered at BYE it had begun nothing. Its time may have been over all the same.
@@ -223,10 +220,16 @@ impl World {
         let is_certain = suspects.len() == 1 || is_alone || (serial && !tells_starts);
         let guilty = match target {
             Some(target) => Some(target),
-            None => suspects.first().filter(|_| is_certain).map(|lease| lease.task),
+            // Of several tasks in one frame nobody knows which it was; if all were answered, it was none.
+            None => suspects
+                .first()
+                .filter(|lease| is_certain && lease.left() == 1)
+                .map(|lease| lease.open().start),
         };
         if let Some(guilty) = guilty.filter(|_| !is_for_ghost) {
             self.known(guilty).lives += 1;
+            let is_it = |lease: &&Lease| lease.is_batch() && lease.open().contains(&guilty);
+            self.batches.blamed += leases.iter().filter(is_it).count();
         }
         for (index, lease) in suspects.iter().enumerate() {
             let known = self.known(lease.task);
@@ -246,7 +249,10 @@ impl World {
         if place.garbled || place.session.has_ended() || child.output_closed {
             return;
         }
-        let lost = self.seats[slot].leases.iter().find(|lease| child.answered.contains(&lease.id));
+        let lost = self.seats[slot].leases.iter().find(|lease| {
+            let mut given = child.given.iter().filter(|(id, _)| *id == lease.id && !lease.is_doomed);
+            child.answered.contains(&lease.id) || given.any(|(_, task)| lease.open().contains(task))
+        });
         assert!(lost.is_none(), "an answer that was written to the end is lost: {lost:?}");
     }
 
@@ -281,6 +287,11 @@ impl World {
 
     pub(super) fn note_event(&mut self, event: &Event) {
         match event {
+            Event::Progress { task, pid, .. } => {
+                let known = self.tasks.get(*task as usize - 1).expect("progress of a task that there is");
+                let (slot, _) = known.holder.expect("progress of a task that somebody has");
+                assert_eq!(self.core.slots[slot].pid, *pid, "task {task} is with another");
+            }
             Event::TaskOverdue { task, limit, .. } => {
                 let Some((slot, id)) = self.known(*task).holder else {
                     panic!("task {task} is overdue with nobody")
@@ -372,14 +383,13 @@ impl World {
         }
     }
 
-    /// What the core believes of a live task is what can be seen from outside.
-    pub(super) fn check_task(&mut self, task: u64) {
+    /// What the core believes of a task is what can be seen from outside.
+    pub(super) fn check_task(&self, task: u64, inside: &Task<Tag>) {
         let known = &self.tasks[task as usize - 1];
-        let (lives, key, attempts) = (known.lives, known.key.expect("a live task"), known.policy.attempts);
+        let (lives, attempts) = (known.lives, known.policy.attempts);
         let held = known.holder.is_some();
-        let inside = self.core.store.get_mut(key).expect("a live task is in the table");
         let (used, recorded) =
-            (inside.lives_used, inside.existing_extra().map_or(0, |extra| extra.attempts.len()));
+            (inside.lives_used, inside.extra.as_ref().map_or(0, |extra| extra.attempts.len()));
         assert!(recorded <= 64, "the history of task {task} grows without end");
         assert!(used < attempts, "task {task} has no life left, and lives");
         assert!(
@@ -392,6 +402,5 @@ impl World {
             "task {task} lost {lives} of {attempts} lives, and goes on: {:?}",
             self.events.iter().rev().take(3).collect::<Vec<_>>()
         );
-        self.check_limits(task);
     }
 }

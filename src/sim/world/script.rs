@@ -1,9 +1,11 @@
 //! What children do: the rules of the protocol, and the ways to break them.
 
 use stokehold_protocol::{
-    ApiMisuse, ChildHello, ChildSession, Failure, Recipient, begin_frame, finish_frame, wire, write_head,
+    ApiMisuse, Capability, ChildHello, ChildSession, Failure, Recipient, begin_frame, finish_frame, wire,
+    write_head,
 };
 
+use super::batches::write_results;
 use super::{Child, Job, MAX_FRAME, World};
 use crate::core::sim::faults::Effect;
 
@@ -25,6 +27,8 @@ impl World {
         let child = self.child(slot);
         child.serial = hello.serial;
         child.in_order = hello.serial;
+        child.takes_batches = hello.capabilities.has(Capability::Batch);
+        child.max_frame = hello.max_frame;
         child.has_greeted = true;
         child.is_ready = hello.ready;
         child.session = ChildSession::new(hello.clone(), u64::from(child.pid));
@@ -110,11 +114,15 @@ impl World {
     }
 
     pub(crate) fn answer_at(&mut self, slot: usize, index: usize) -> u64 {
-        let task = self.child(slot).tasks[index].task;
+        let job = self.child(slot).tasks[index];
+        if job.is_batch() {
+            self.finish(slot, index, &vec![None; job.open().count()]);
+            return job.task;
+        }
         self.say_final(slot, index, |child, job, out| {
             child.session.finished(job.id, out, |out| wire::write_str(out, &job.task.to_string()))
         });
-        task
+        job.task
     }
 
     /// Answers all it has, in one write.
@@ -122,15 +130,20 @@ impl World {
         let pid = self.child(slot).pid;
         let jobs = self.child(slot).tasks.clone();
         for job in &jobs {
-            self.known(job.task).answered_by = Some((pid, job.id, job.items));
+            for task in job.open() {
+                self.known(task).answered_by = Some((pid, job.id, job.items));
+            }
         }
         self.say(slot, |child, out| {
             while !child.tasks.is_empty() {
                 begin(child, 0, out);
                 let Some(job) = child.tasks.pop_front() else { break };
                 child.answered.push(job.id);
-                let text = job.task.to_string();
-                child.session.finished(job.id, out, |out| wire::write_str(out, &text)).expect(RULES);
+                let answered = child.session.finished(job.id, out, |out| match job.is_batch() {
+                    true => write_results(job.open().start, &vec![None; job.open().count()], out),
+                    false => wire::write_str(out, &job.task.to_string()),
+                });
+                answered.expect(RULES);
             }
         });
     }
@@ -189,12 +202,13 @@ impl World {
     pub(crate) fn say(&mut self, slot: usize, write: impl FnOnce(&mut Child, &mut Vec<u8>)) {
         let mut bytes = Vec::new();
         let child = self.child(slot);
-        let before = child.answered.len();
+        let before = (child.answered.len(), child.given.len());
         write(child, &mut bytes);
         let effects = self.send(slot, bytes);
         let child = self.child(slot);
         if child.link.is_torn || child.output_closed {
-            child.answered.truncate(before);
+            child.answered.truncate(before.0);
+            child.given.truncate(before.1);
         }
         self.settle();
         for effect in effects {
@@ -227,7 +241,7 @@ impl World {
     }
 
     /// The final answer of one of its tasks.
-    fn say_final(
+    pub(super) fn say_final(
         &mut self,
         slot: usize,
         index: usize,
@@ -235,7 +249,9 @@ impl World {
     ) {
         let child = self.child(slot);
         let (pid, job) = (child.pid, child.tasks[index]);
-        self.known(job.task).answered_by = Some((pid, job.id, job.items));
+        for task in job.open() {
+            self.known(task).answered_by = Some((pid, job.id, job.items));
+        }
         self.say(slot, |child, out| {
             begin(child, index, out);
             child.tasks.remove(index);
@@ -246,7 +262,7 @@ impl World {
 }
 
 /// STARTED, if it is to be said and was not.
-fn begin(child: &mut Child, index: usize, out: &mut Vec<u8>) {
+pub(super) fn begin(child: &mut Child, index: usize, out: &mut Vec<u8>) {
     let tells = child.tells_starts();
     let job = &mut child.tasks[index];
     if tells && !std::mem::replace(&mut job.started, true) {
@@ -254,7 +270,7 @@ fn begin(child: &mut Child, index: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn frame(out: &mut Vec<u8>, id: u32, request: &str, pid: u64, write: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn frame(out: &mut Vec<u8>, id: u32, request: &str, pid: u64, write: impl FnOnce(&mut Vec<u8>)) {
     let start = begin_frame(out, id);
     write_head(out, request, pid, Recipient::Anyone);
     write(out);

@@ -4,14 +4,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{ChildEvent, FrameEvent, data};
+use stokehold_protocol::limits::FRAME_HEADER_BYTES;
+use stokehold_protocol::{ChildEvent, FrameEvent, Message};
 
+use super::channels::{CHANNEL_REQUEST, is_request, read_batch, read_input};
 use super::child::Parcel;
-use super::promises::Seat;
+use super::seat::Seat;
 use super::{Child, Delivery, Job, Tag, World};
 use crate::core::sim::faults::{Effect, Link};
-use crate::core::store::Store;
-use crate::core::{Action, CpuTime, Event, Flaw, Remains};
+use crate::core::{Action, CpuTime, Event, Flaw, Released, Remains};
 
 impl World {
     // What the system does.
@@ -92,6 +93,8 @@ impl World {
             while self.feed_one(slot, true) {}
         }
         self.check_all_was_read(slot);
+        // It leaves bytes of the newest task at most: what was written to it since counts as read.
+        let unread = unread.min(self.child(slot).newest_bytes as u64);
         self.note_death(slot, unread);
         self.children[slot] = None;
         let cpu = Some(CpuTime { user: Duration::from_millis(7), system: Duration::from_millis(3) });
@@ -152,8 +155,9 @@ impl World {
             let Some(mut child) = self.children[slot].take() else { return false };
             let frame = match child.output.next_frame() {
                 Ok(Some(FrameEvent::Frame { id, body })) => {
-                    self.note_frame(slot, id, body, true);
-                    self.core.handle_frame(slot, id, body, now);
+                    let due = self.note_frame(slot, id, body, true);
+                    self.core.handle_frame(slot, id, body, now, &mut self.post);
+                    self.note_answers(&due);
                     true
                 }
                 Ok(Some(FrameEvent::TooLarge { id, len, head })) => {
@@ -214,6 +218,9 @@ impl World {
             turns += 1;
             assert!(turns < 10_000, "one action leads to another for ever");
         }
+        let Released { tasks, bytes } = self.core.take_released();
+        self.released.tasks += tasks;
+        self.released.bytes += bytes;
         // What is read again is read in the next turn of the engine, not in the middle of this one.
         for slot in std::mem::take(&mut self.resumed) {
             while self.feed_one(slot, false) {}
@@ -224,15 +231,19 @@ impl World {
         match action {
             Action::Bury(letter) => {
                 assert_eq!(letter.task, letter.error.task());
-                assert!(!letter.body.is_empty(), "a dead letter without its input");
+                let message = Message::decode(&letter.body).expect("a dead letter with its input");
+                assert_eq!(read_input(message.data), letter.task, "a dead letter with the input of another");
                 self.buried.push(letter.task);
             }
-            Action::Complete { ticket, outcome, bytes } => self.note_end(ticket.number, outcome, bytes),
             Action::CloseInput { slot } => {
                 if let Some(child) = &mut self.children[slot] {
                     child.closes_input = true;
                 }
                 self.flush(slot);
+            }
+            Action::Fail { ticket, error } => {
+                assert_eq!(ticket.count, 1, "one error for several tasks");
+                self.note_end(ticket.number, Err(error));
             }
             Action::Kill { slot } => self.child(slot).killed = true,
             Action::Notice(event) => {
@@ -276,34 +287,56 @@ impl World {
     pub(super) fn flush(&mut self, slot: usize) {
         let Some(child) = &mut self.children[slot] else { return };
         let Some(outbox) = self.core.outbox(slot) else { return };
-        if !child.reads && !outbox.pending().is_empty() {
+        if !child.reads && !outbox.is_empty() {
             return;
         }
         if child.input_ended {
-            if !outbox.pending().is_empty() {
+            if !outbox.is_empty() {
                 self.core.handle_input_closed(slot, self.now);
             }
             return;
         }
-        child.input.feed(outbox.pending());
-        outbox.wrote(outbox.pending().len());
+        while !outbox.is_empty() {
+            let bytes = outbox.pending().concat();
+            child.input.feed(&bytes);
+            outbox.wrote(bytes.len());
+        }
         let mut replies = Vec::new();
+        let mut meta_for = None;
         while let Some(event) = child.input.next_frame().expect("a parent's stream is frames") {
             let FrameEvent::Frame { id, body } = event else { panic!("a parent's frame is too large") };
+            assert!(child.has_greeted, "nothing is said before HELLO");
+            assert!(body.len() + 4 <= child.max_frame as usize, "a frame above what the child takes");
+            assert!(child.takes_batches || !is_request(body, "BATCH"), "a BATCH for a child that takes none");
+            let is_task = [CHANNEL_REQUEST, "BATCH", "DO"].iter().any(|request| is_request(body, request));
+            child.newest_bytes = if is_task { body.len() + FRAME_HEADER_BYTES } else { 0 };
+            let told_of = std::mem::replace(&mut meta_for, is_request(body, "META").then_some(id));
             match child.session.handle_frame(id, body, &mut replies).expect("a parent keeps the rules") {
-                ChildEvent::Task { id, data, meta, .. } => {
-                    let text: String = data::decode(data).expect("a task's data");
-                    let task: u64 = text.trim_end().parse().expect("a task's number");
+                ChildEvent::Task { id, request, data, meta } => {
+                    let task = read_input(data);
+                    self.seats[slot].check_input(id, task..task + 1);
+                    let is_of_channel = self.tasks[task as usize - 1].is_of_channel;
+                    assert_eq!(request, if is_of_channel { CHANNEL_REQUEST } else { "DO" });
                     child.has_read = id;
                     child.tasks.push_back(Job {
                         id,
                         task,
+                        count: 1,
+                        given: 0,
                         started: false,
                         cancelled: false,
                         items: 0,
                         attempt: meta.attempt,
                         deadline_ms: meta.deadline_ms,
                     });
+                }
+                ChildEvent::Batch { id, request, items } => {
+                    assert_ne!(told_of, Some(id), "META is not for a batch");
+                    assert_eq!(request, CHANNEL_REQUEST);
+                    let job = read_batch(id, items);
+                    self.seats[slot].check_input(id, job.open());
+                    child.has_read = id;
+                    child.tasks.push_back(job);
                 }
                 ChildEvent::Cancel { id } => {
                     for job in child.tasks.iter_mut().filter(|job| job.id == id) {
@@ -328,13 +361,27 @@ impl World {
     fn take_deliveries(&mut self) {
         let fresh = std::mem::take(&mut *self.fresh.borrow_mut());
         for delivery in fresh {
-            let Delivery { task, .. } = delivery;
-            let key = self.known(task).key.expect("a task that was accepted");
-            let holder =
-                self.core.store.get_mut(key).map(|task| task.holder).expect("a task that was handed out");
-            self.note_delivery(delivery, holder);
+            let Delivery { task, count, pid, .. } = delivery;
+            let is_it = |child: &Option<Child>| child.as_ref().is_some_and(|child| child.pid == pid);
+            let slot = self.children.iter().position(is_it).expect("a process that tasks are handed to");
+            let id = self.id_of(slot, task, count);
+            self.note_delivery(delivery, (slot, id));
             self.deliveries.push(delivery);
         }
+    }
+
+    /// Under which id a worker has that task and those behind it.
+    fn id_of(&mut self, slot: usize, task: u64, count: u32) -> u32 {
+        let store = &self.core.store;
+        let mut leases = self.core.slots[slot].session.leases().iter();
+        let held = leases.find_map(|(id, key)| {
+            // One with all its results has nothing in it, and the number of the one behind.
+            let held = store.peek(*key).filter(|held| held.number == task && held.left() > 0)?;
+            Some((id, held))
+        });
+        let (id, held) = held.expect("a lease of what was handed out");
+        assert_eq!((held.holder, held.left()), ((slot, id), count));
+        id
     }
 
     /// The events so far, which are forgotten.

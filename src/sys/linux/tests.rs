@@ -11,8 +11,8 @@ mod using;
 
 use std::env;
 use std::fs;
-use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -27,6 +27,10 @@ use super::spawner::Spawner;
 
 const WATCHDOG: Duration = Duration::from_secs(20);
 const ALONE: &str = "STOKEHOLD_SYS_TEST_ALONE";
+
+fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    super::write(fd, &[IoSlice::new(bytes)])
+}
 
 fn command(program: &str, args: &[&str]) -> SpawnCommand {
     SpawnCommand {

@@ -357,6 +357,6 @@ fn be_the_parent(level: Containment) {
         eventually("guardian gone", WATCHDOG, || !spawner.has_guardian());
     }
     eprintln!("{guardian}");
-    let _ = std::io::stdin().read_line(&mut String::new());
+    let _ = io::stdin().read_line(&mut String::new());
     drop(family);
 }

@@ -119,7 +119,7 @@ fn running_out_of_descriptors_is_typed_at_every_step() {
     }
     let spawner = Spawner::get().unwrap();
     // With the low numbers taken, no descriptor has to be moved up, which would leave room for a later step.
-    let taken: Vec<_> = (0..10).map(|_| rustix::io::dup(std::io::stderr()).unwrap()).collect();
+    let taken: Vec<_> = (0..10).map(|_| rustix::io::dup(io::stderr()).unwrap()).collect();
     let (before, limit) = (open_descriptors(), getrlimit(Resource::Nofile));
     let mut stages = Vec::new();
     for room in 0..20 {

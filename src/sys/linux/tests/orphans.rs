@@ -174,6 +174,6 @@ fn be_the_parent(mark: &str) {
     });
     let guardian = spawner.guardian_pid().unwrap_or(guardian);
     eprintln!("{guardian} {} {}", sleep.process.pid(), family.process.pid());
-    let _ = std::io::stdin().read_line(&mut String::new());
+    let _ = io::stdin().read_line(&mut String::new());
     drop(newcomer);
 }

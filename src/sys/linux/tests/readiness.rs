@@ -1,7 +1,5 @@
 //! Poll, waker, pipes: what is reported, when, and what is not.
 
-use std::io;
-
 use super::super::pipe::{ChildPipe, OurEnd};
 use super::super::poll::Ready;
 use super::*;
@@ -28,7 +26,7 @@ fn data_room_and_closing_are_told_apart() {
     assert_eq!(wait(&poll, WATCHDOG), [room]);
     poll.remove(pipe.childs.as_fd()).unwrap();
     assert_eq!(wait(&poll, Duration::ZERO), []);
-    super::super::write(pipe.childs.as_fd(), b"x").unwrap();
+    write(pipe.childs.as_fd(), b"x").unwrap();
     let data = Ready { token: 1, readable: true, writable: false, closed: false };
     assert_eq!(wait(&poll, WATCHDOG), [data]);
     assert_eq!(wait(&poll, WATCHDOG), [data], "level-triggered");
@@ -67,7 +65,7 @@ fn an_empty_pipe_would_block_and_a_full_one_too() {
     let writing = ChildPipe::new(OurEnd::Writing).unwrap();
     let mut written = 0;
     let error = loop {
-        match super::super::write(writing.ours.as_fd(), &[0; 10_000]) {
+        match write(writing.ours.as_fd(), &[0; 10_000]) {
             Ok(count) => written += count,
             Err(error) => break error,
         }
@@ -149,9 +147,9 @@ fn a_vanished_reader_is_an_error_and_not_a_signal() {
     for handler in [libc::SIG_DFL, libc::SIG_IGN] {
         set_disposition(libc::SIGPIPE, handler);
         let pipe = ChildPipe::new(OurEnd::Writing).unwrap();
-        super::super::write(pipe.ours.as_fd(), b"x").unwrap();
+        write(pipe.ours.as_fd(), b"x").unwrap();
         drop(pipe.childs);
-        let error = super::super::write(pipe.ours.as_fd(), b"x").unwrap_err();
+        let error = write(pipe.ours.as_fd(), b"x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
         assert!(status.contains("SigPnd:\t0000000000000000"), "nothing is left pending");

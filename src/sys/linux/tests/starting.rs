@@ -8,7 +8,7 @@ use super::*;
 #[test]
 fn protocol_on_standard_input_and_output() {
     let child = spawn(sh("read line; echo got $line; echo aside >&2")).unwrap();
-    super::super::write(child.to_child.as_fd(), b"hello\n").unwrap();
+    write(child.to_child.as_fd(), b"hello\n").unwrap();
     assert_eq!(read_to_end(&child.from_child), "got hello\n");
     assert_eq!(read_to_end(&child.stderr), "aside\n");
 }
@@ -19,7 +19,7 @@ fn protocol_on_three_and_four_leaves_output_for_people() {
         sh("read line <&3; echo got $line >&4; echo out; echo err >&2; read x || echo null input");
     command.io = ChildIo::Fds;
     let child = spawn(command).unwrap();
-    super::super::write(child.to_child.as_fd(), b"hello\n").unwrap();
+    write(child.to_child.as_fd(), b"hello\n").unwrap();
     assert_eq!(read_to_end(&child.from_child), "got hello\n");
     assert_eq!(read_to_end(&child.stderr), "out\nerr\nnull input\n");
 }
@@ -27,7 +27,7 @@ fn protocol_on_three_and_four_leaves_output_for_people() {
 #[test]
 fn no_other_descriptor_reaches_the_child() {
     // Not close-on-exec, as a careless host would leave it.
-    let careless = rustix::io::dup(std::io::stderr()).unwrap();
+    let careless = rustix::io::dup(io::stderr()).unwrap();
     let child = spawn(sh("ls /proc/$$/fd; true")).unwrap();
     assert_eq!(read_to_end(&child.from_child), "0\n1\n2\n");
     let mut command = sh("exec ls /proc/self/fd >&4");
@@ -59,7 +59,7 @@ fn our_ends_do_not_block_and_the_childs_do() {
         assert!(fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK));
         assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
     }
-    super::super::write(child.to_child.as_fd(), b"\n").unwrap();
+    write(child.to_child.as_fd(), b"\n").unwrap();
     for line in read_to_end(&child.from_child).lines() {
         let flags = u32::from_str_radix(line.split_whitespace().last().unwrap(), 8).unwrap();
         assert_eq!(flags & OFlags::NONBLOCK.bits(), 0, "{line}");
@@ -130,7 +130,7 @@ fn each_child_leads_a_group_of_its_own() {
 #[test]
 fn a_child_outlives_the_thread_that_asked_for_it() {
     let child = thread::spawn(|| spawn(command("cat", &[])).unwrap()).join().unwrap();
-    super::super::write(child.to_child.as_fd(), b"still here\n").unwrap();
+    write(child.to_child.as_fd(), b"still here\n").unwrap();
     assert_eq!(read_line(&child.from_child), "still here");
 }
 
@@ -165,7 +165,7 @@ fn low_numbers_of_the_host_are_no_obstacle() {
         let mut command = sh("read x <&3; echo $x >&4; echo note");
         command.io = ChildIo::Fds;
         let child = spawn(command).unwrap();
-        super::super::write(child.to_child.as_fd(), b"through\n").unwrap();
+        write(child.to_child.as_fd(), b"through\n").unwrap();
         assert_eq!(read_to_end(&child.from_child), "through\n");
         assert_eq!(read_to_end(&child.stderr), "note\n");
     }

@@ -65,7 +65,7 @@ fn running_out_of_memory_is_told_from_other_kills() {
     assert_eq!(killed.process.reap().status.unwrap().signal(), Some(libc::SIGKILL));
     assert_eq!(killed.process.was_oom_killed(), Some(false));
 
-    super::super::write(greedy.to_child.as_fd(), b"\n").unwrap();
+    write(greedy.to_child.as_fd(), b"\n").unwrap();
     wait_exit(&greedy.process);
     assert_eq!(greedy.process.was_oom_killed(), None, "not reaped yet");
     assert_eq!(greedy.process.reap().status.unwrap().signal(), Some(libc::SIGKILL));
