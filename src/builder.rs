@@ -301,7 +301,8 @@ impl PoolBuilder {
         let run = Uuid::now_v7();
         let parent = sys::current_pid();
         let core = Supervisor::new(self.supervision(run, parent), Instant::now());
-        let engine = Engine::new(core, self.command.launch(run, self.containment), self.latency == Latency::Spin)?;
+        let engine =
+            Engine::new(core, self.command.launch(run, self.containment), self.latency == Latency::Spin)?;
         let (shared, background) = Shared::start(engine, self.bounds, parent, self.records_events)?;
         let pool = Pool {
             shared,

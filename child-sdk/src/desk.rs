@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
-    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, SPIN_BYTES_MAX, SharedTail, Spin, Splitter,
-    code,
+    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, SPIN_BYTES_MAX,
+    SharedTail, Spin, Splitter, code,
 };
 
 use crate::coalesce::Before;
@@ -52,8 +52,9 @@ pub(crate) struct Entry<'h, S> {
 }
 
 /// A handler without its types.
-pub(crate) type Run<'h, S> =
-    Box<dyn FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<Option<SharedTail>, Box<WireFailure>> + 'h>;
+pub(crate) type Run<'h, S> = Box<
+    dyn FnMut(&mut S, &[u8], &mut Ctx, &mut Vec<u8>) -> Result<Option<SharedTail>, Box<WireFailure>> + 'h,
+>;
 
 impl<S> fmt::Debug for Entry<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,14 +137,8 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
 
     /// Reads into the splitter, waiting for more. 0 is the end.
     pub(crate) fn read(&mut self, splitter: &mut Splitter) -> Result<usize, Stop> {
-        // One task, one answer, and nothing more to do: if there is more, it comes soon.
-        if self.frames == self.at_read.0.wrapping_add(1)
-            && self.tasks == self.at_read.1.wrapping_add(1)
-            && self.frame_bytes <= SPIN_BYTES_MAX
-        {
-            if self.out.line.look_for_input(&mut self.spin) {
-                cores::leave_this_one();
-            }
+        if self.is_in_step() && self.out.line.look_for_input(&mut self.spin) {
+            cores::leave_this_one();
         }
         self.at_read = (self.frames, self.tasks);
         if splitter.memory() > MEMORY_KEPT && !self.out.line.wait_for_input(IDLE) {
@@ -153,14 +148,25 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             Some(large) => self.out.line.read_more(large)?,
             None => {
                 let space = splitter.space();
-                let count =
-                    if self.probe.is_active() { self.read_probed(space)? } else { self.out.line.read(space)? };
+                let count = if self.probe.is_active() {
+                    self.read_probed(space)?
+                } else {
+                    self.out.line.read(space)?
+                };
                 splitter.filled(count);
                 count
             }
         };
         self.now = Instant::now();
         Ok(count)
+    }
+
+    /// Whether there was one small task since the last read, and nothing else: if there is another, it comes soon.
+    fn is_in_step(&self) -> bool {
+        let (frames, tasks) = self.at_read;
+        self.frames == frames.wrapping_add(1)
+            && self.tasks == tasks.wrapping_add(1)
+            && self.frame_bytes <= SPIN_BYTES_MAX
     }
 
     /// Handles every whole frame there is.

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stokehold_protocol::limits::{FRAME_LEN_CEILING, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR, WINDOW_MAX};
 use stokehold_protocol::{
-    Capabilities, Capability, ChildHello, Data, Failure as WireFailure, Request, SharedTail, check_user_name, code,
-    data,
+    Capabilities, Capability, ChildHello, Data, Failure as WireFailure, Request, SharedTail, check_user_name,
+    code, data,
 };
 
 use crate::context::{Ctx, Init};

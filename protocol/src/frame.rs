@@ -287,7 +287,8 @@ impl Splitter {
         let mut arrived = self.buffer.get(begin..self.end).unwrap_or_default();
         while !arrived.is_empty() {
             let rest = large.rest();
-            let (now, later) = arrived.split_at(arrived.len().min(rest.capacity().saturating_sub(rest.len())));
+            let (now, later) =
+                arrived.split_at(arrived.len().min(rest.capacity().saturating_sub(rest.len())));
             rest.extend_from_slice(now);
             arrived = later;
         }

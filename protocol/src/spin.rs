@@ -164,9 +164,14 @@ mod tests {
 
     const MICRO: Duration = Duration::from_micros(1);
 
+    #[expect(clippy::disallowed_methods, reason = "any time will do, and there is no other way to get one")]
+    fn some_time() -> Instant {
+        Instant::now()
+    }
+
     /// Goes through a wait that ends after `wait`, looking once a microsecond. Gives how long it looked.
     fn wait(spin: &mut Spin, wait: Duration) -> Duration {
-        let start = Instant::now();
+        let start = some_time();
         if !spin.begin(start) {
             return Duration::ZERO;
         }
@@ -186,7 +191,7 @@ mod tests {
 
     /// Goes through a wait that ends as soon as the core is given away. Whether it is said to move; `None` if it sleeps.
     fn wait_on_one_core(spin: &mut Spin) -> Option<bool> {
-        let start = Instant::now();
+        let start = some_time();
         if !spin.begin(start) {
             return None;
         }
@@ -225,7 +230,7 @@ mod tests {
     #[test]
     fn what_was_found_after_others_had_the_core_is_no_success() {
         let mut spin = Spin::new(true);
-        let start = Instant::now();
+        let start = some_time();
         assert!(spin.begin(start));
         assert!(!spin.found(start + GAP_MAX + MICRO));
         assert!(!spin.begin(start), "the next wait sleeps");
@@ -251,7 +256,7 @@ mod tests {
     #[test]
     fn the_core_is_given_away_now_and_then() {
         let mut spin = Spin::new(true);
-        let start = Instant::now();
+        let start = some_time();
         assert!(spin.begin(start));
         let yields = (0..10 * YIELD_EVERY).filter(|_| spin.not_yet(start) == Next::Yield).count();
         assert_eq!(yields, 10);
@@ -259,14 +264,14 @@ mod tests {
 
     #[test]
     fn one_that_is_off_never_looks() {
-        assert!(!Spin::new(false).begin(Instant::now()));
+        assert!(!Spin::new(false).begin(some_time()));
     }
 
     #[test]
     fn a_look_that_was_left_says_nothing() {
         let mut spin = Spin::new(true);
         for _ in 0..10 {
-            assert!(spin.begin(Instant::now()));
+            assert!(spin.begin(some_time()));
             spin.leave();
         }
     }

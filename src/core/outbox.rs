@@ -57,6 +57,7 @@ impl Outbox {
     }
 
     /// How many bytes wait.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.waiting
     }

@@ -114,12 +114,7 @@ pub(super) enum ReadOutcome {
 
 impl Connection {
     /// Takes a new process and watches its descriptors.
-    pub(super) fn new(
-        slot: usize,
-        incarnation: u32,
-        spawned: sys::Spawned,
-        poll: &Poll,
-    ) -> io::Result<Self> {
+    pub(super) fn new(slot: usize, incarnation: u32, spawned: sys::Spawned, poll: &Poll) -> io::Result<Self> {
         let sys::Spawned { process, to_child, from_child, stderr } = spawned;
         poll.add(process.pidfd(), token(slot, incarnation, Part::Process), Interest::Read)?;
         poll.add(from_child.as_fd(), token(slot, incarnation, Part::Output), Interest::Read)?;

@@ -412,9 +412,12 @@ impl Gate {
         if self.letters.as_ref().is_some_and(Letters::is_full) {
             return Err(Refusal::DeadLettersFull);
         }
-        let mut fits = (state.unanswered.saturating_add(tasks) <= self.bounds.tasks || state.unanswered == 0)
-            && (state.unanswered_bytes.saturating_add(bytes) <= self.bounds.bytes || state.unanswered == 0)
-            && (state.large_waiting == 0 || self.is_large(bytes) || state.unanswered == 0);
+        // One always fits, however large.
+        let is_first = state.unanswered == 0;
+        let mut fits = is_first
+            || state.unanswered.saturating_add(tasks) <= self.bounds.tasks
+                && state.unanswered_bytes.saturating_add(bytes) <= self.bounds.bytes
+                && (state.large_waiting == 0 || self.is_large(bytes));
         if admission == Admission::Ordinary {
             let parked = self.parked_bytes.load(Ordering::Relaxed);
             if parked > self.bounds.parked_bytes {
@@ -422,7 +425,7 @@ impl Gate {
             }
             // What is unanswered will be parked too, and is taken to be as large as the latest results were.
             let to_come = state.unanswered.saturating_mul(self.large.load(Ordering::Relaxed));
-            fits &= parked.saturating_add(to_come) <= self.bounds.parked_bytes || state.unanswered == 0;
+            fits &= is_first || parked.saturating_add(to_come) <= self.bounds.parked_bytes;
         }
         if fits { Ok(()) } else { Err(Refusal::Full) }
     }

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{Capabilities, Capability, ChildHello, Failure, Recipient, SharedTail, wire, write_head};
+use stokehold_protocol::{
+    Capabilities, Capability, ChildHello, Failure, Recipient, SharedTail, wire, write_head,
+};
 
 use crate::core::{
-    Body, Death, Event, NewTask, Outcome, Policy, Recycle, Released, Supervisor, SupervisorConfig, TaskErrorKind,
-    TaskKey,
+    Body, Death, Event, NewTask, Outcome, Policy, Recycle, Released, Supervisor, SupervisorConfig,
+    TaskErrorKind, TaskKey,
 };
 
 mod batches;

@@ -88,7 +88,9 @@ fn read(data: &[u8]) -> Result<Vec<BatchResult<'_>>, DataError> {
         let (count, good) = results.next_good()?;
         let before = all.len();
         all.extend(GoodResults::new(good).map(BatchResult::Good));
-        assert_eq!(all.len() - before, count as usize);
+        if all.len() - before != count as usize {
+            return Err(DataError::WrongCount);
+        }
         match results.next_result()? {
             Some(result) => all.push(result),
             None => return Ok(all),

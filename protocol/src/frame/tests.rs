@@ -208,7 +208,11 @@ fn a_large_frame_that_arrives_in_part_is_read_into_a_buffer_of_its_own_and_given
     assert_eq!(splitter.take_large(), None);
     splitter.large().unwrap().extend_from_slice(&stream[51_000..]);
     assert_eq!(splitter.take_large(), Some((2, body)));
-    assert_eq!(splitter.next_frame(), Ok(Some(FrameEvent::Frame { id: 3, body: b"z" })), "what came behind it");
+    assert_eq!(
+        splitter.next_frame(),
+        Ok(Some(FrameEvent::Frame { id: 3, body: b"z" })),
+        "what came behind it"
+    );
     assert_eq!(splitter.finish(), Ok(()));
 }
 

@@ -286,7 +286,8 @@ impl World {
                 self.open.push(id);
                 let attempt = if matches!(step, Step::ParentBegins) { 1 } else { 2 };
                 // Every second one is a batch: to both halves it is a task like any other.
-                let body = if self.begun % 2 == 0 { body("BATCH", BATCH) } else { body("DO", b"\x2a") };
+                let body =
+                    if self.begun.is_multiple_of(2) { body("BATCH", BATCH) } else { body("DO", b"\x2a") };
                 self.parent.send(id, Outgoing { body: &body, attempt, ..Outgoing::default() }, out);
             }
             Step::ParentCancels => {

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use stokehold_protocol::SHARED_BYTES_MIN;
 
-use super::super::{Body, Policy};
 use super::super::action::Ticket;
 use super::super::source::Source;
+use super::super::{Body, Policy};
 use super::line::{Line, STALE_KEPT, Waiting};
 use super::run::Taken;
 use super::{NewTask, Pull, Release, Run, RunBuffers, Store, Task, TaskKey};

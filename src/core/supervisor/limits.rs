@@ -41,7 +41,10 @@ impl<T: Ticket> Supervisor<T> {
         let (worker, pid, attempt) = (place.number, place.pid, task.attempts);
         let event = Event::TaskOverdue { task: task.number, worker, pid, attempt, limit };
         self.actions.push(Action::Notice(event));
-        if place.life == Life::Running && !place.deaf && place.outbox.append(|out| place.session.cancel(id, out)) {
+        if place.life == Life::Running
+            && !place.deaf
+            && place.outbox.append(|out| place.session.cancel(id, out))
+        {
             let extra = task.extra();
             extra.cancel_sent = true;
             extra.stop.get_or_insert(Stop::Late(Limit::Soft));

@@ -128,8 +128,15 @@ fn large_results_are_given_in_parts_and_one_that_is_too_large_fails_alone() {
         Ok::<_, io::Error>(Data::bytes(&vec![7; usize::from(input[0]) * 10_000]))
     });
     let mut hello = Vec::new();
-    ParentHello { version: 1, pid: 7, parent: 3, capabilities: Capabilities::NONE, max_frame: 100_000, spin: true }
-        .encode(&mut hello);
+    ParentHello {
+        version: 1,
+        pid: 7,
+        parent: 3,
+        capabilities: Capabilities::NONE,
+        max_frame: 100_000,
+        spin: true,
+    }
+    .encode(&mut hello);
     let input = [frame(0, "HELLO", &hello), numbers(1, "DO", &[1, 3, 3, 11, 1])].concat();
     let (answers, ended) = run(worker, Script::whole(input));
     assert!(ended.is_ok());

@@ -137,7 +137,13 @@ fn parent_acts(world: &mut World, choice: u8, input: &mut Input<'_>, long: bool)
             wire::write_bin(&mut body, if long { &[0; LONG_BYTES] } else { b"job" });
             let deadline_ms = (which & 4 != 0).then_some(50);
             let key = (which & 8 != 0).then_some("the same");
-            world.parent_begins(Outgoing { body: &body, rest_len: 0, attempt: u32::from(which & 3), deadline_ms, key });
+            world.parent_begins(Outgoing {
+                body: &body,
+                rest_len: 0,
+                attempt: u32::from(which & 3),
+                deadline_ms,
+                key,
+            });
         }
         13 => {
             let reason = (which & 2 != 0).then(|| "enough".to_owned());
