@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use stokehold_protocol::{ChildVoice, Data, LogLine, Meta, Progress, data};
+use stokehold_protocol::{ChildVoice, Data, LargeBody, LogLine, Meta, Progress, data};
 
 use crate::failure::cut_text;
 use crate::line::Line;
@@ -45,6 +45,8 @@ pub struct Ctx {
     scratch: Vec<u8>,
     probe: Option<Arc<dyn Probe>>,
     tasks: u64,
+    /// The frame of the task in hand, if it is a large one.
+    large: Option<LargeBody>,
 }
 
 impl Ctx {
@@ -71,12 +73,18 @@ impl Ctx {
             scratch: Vec::new(),
             probe,
             tasks: 0,
+            large: None,
         }
     }
 
     pub(crate) fn set_voice(&mut self, voice: ChildVoice) {
         self.voice = voice;
         self.line.set_voice(voice);
+    }
+
+    /// The next frame is a large one, or none is any more.
+    pub(crate) fn set_large(&mut self, large: Option<LargeBody>) {
+        self.large = large;
     }
 
     /// A task is taken into hand; its handler begins now.
@@ -126,6 +134,24 @@ impl Ctx {
     /// The request's name: `DO`, or the name the handler was registered under.
     pub fn request(&self) -> &str {
         self.request
+    }
+
+    /// The input of a [raw handler](crate::Worker::on_raw), to be kept or given back: `input` must be that. A large one (64 KiB and
+    /// more) is not copied but shared with the buffer that it was read into; only as long as it is kept is there no other use of
+    /// that.
+    ///
+    /// ```no_run
+    /// use std::io;
+    /// use std::process::ExitCode;
+    ///
+    /// fn main() -> ExitCode {
+    ///     // Gives back what it gets, 64 MiB if need be, without a copy.
+    ///     stokehold_child::serve_raw(|input, context| Ok::<_, io::Error>(context.keep(input)))
+    /// }
+    /// ```
+    pub fn keep(&self, input: &[u8]) -> Data {
+        let shared = self.large.as_ref().and_then(|large| large.share(input));
+        shared.map_or_else(|| Data::from_peer(input.to_vec()), Data::from_peer_shared)
     }
 
     /// Which attempt this is, from 1. Above 1 the task was begun before, here or in another worker, by an attempt that gave

@@ -34,7 +34,7 @@ const WAITING_BYTES_MAX: usize = 64 * 1024;
 const STRIDE: Stride = Stride::new(Duration::from_micros(10), 16);
 
 /// Memory for frames that an idle worker keeps.
-const MEMORY_KEPT: usize = 1024 * 1024;
+const MEMORY_KEPT: usize = 4 * 1024 * 1024;
 
 /// What is beyond it, for giant frames, is given back when no other came for so long: to get it anew takes the system about as
 /// long as to fill it.
@@ -171,6 +171,19 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
 
     /// Handles every whole frame there is.
     pub(crate) fn work_through(&mut self, splitter: &mut Splitter) -> Result<After, Stop> {
+        if let Some((id, body)) = splitter.take_large() {
+            if self.out.line.must_drop() {
+                return Ok(After::Drop);
+            }
+            self.frames = self.frames.wrapping_add(1);
+            self.context.set_large(Some(body.clone()));
+            let after = self.take(id, &body)?;
+            self.context.set_large(None);
+            splitter.reuse(body);
+            if !matches!(after, After::GoOn) {
+                return Ok(after);
+            }
+        }
         while let Some(frame) = splitter.next_frame().map_err(PeerError::from)? {
             if self.out.line.must_drop() {
                 return Ok(After::Drop);

@@ -7,6 +7,8 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stokehold_protocol::copy;
+
 use crate::shelf::Shelf;
 
 /// Items that follow each other faster wait for each other, for so long at most: about what a wake-up costs on a busy machine.
@@ -188,9 +190,14 @@ impl Outlet {
         if let Some((kind, code)) = self.failed {
             return Err(code.map_or_else(|| kind.into(), io::Error::from_raw_os_error));
         }
-        write_all(&mut self.sink, &mut pieces.map(IoSlice::new)).inspect_err(|error| {
-            self.failed = Some((error.kind(), error.raw_os_error()));
-        })
+        let mut first = pieces;
+        copy::cut(&mut first);
+        let count = first.iter().map(|piece| piece.len()).sum();
+        let (mut first, mut rest) = (first.map(IoSlice::new), pieces.map(IoSlice::new));
+        let mut rest = &mut rest[..];
+        IoSlice::advance_slices(&mut rest, count);
+        let written = write_all(&mut self.sink, &mut first).and_then(|()| write_all(&mut self.sink, rest));
+        written.inspect_err(|error| self.failed = Some((error.kind(), error.raw_os_error())))
     }
 }
 

@@ -10,13 +10,15 @@ use crate::limits::{
 
 mod large;
 
+pub use large::LargeBody;
 use large::{LARGE_BYTES_MIN, Large};
 
 /// Bytes offered to a read at least: a whole default pipe.
 const SPACE_BYTES_MIN: usize = 64 * 1024;
 
-/// Bytes offered behind a large frame, if the next is to be a large one too: all but its beginning goes where it stays.
-const PEEK_BYTES: usize = 4 * 1024;
+/// Bytes offered behind a large frame, if the next is to be a large one too: all but its beginning goes where it stays. Less than a
+/// page, so that a full pipe stays full, and its writer asleep, until the rest is read.
+const PEEK_BYTES: usize = 512;
 
 /// A buffer that grew beyond this is given back once it is empty, so that one giant frame does not stay paid for.
 const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
@@ -41,8 +43,10 @@ pub struct Splitter {
     state: State,
     /// The frame that is being read into a buffer of its own. Nothing is in the other buffer then.
     large: Option<Large>,
-    /// The last large frame that was lent, and the memory for the next.
-    lent: Vec<u8>,
+    /// The last large frame that was lent.
+    lent: Option<LargeBody>,
+    /// The memory for the next.
+    spare: Vec<u8>,
     /// The last frame was a large one.
     peeks: bool,
 }
@@ -88,7 +92,8 @@ impl Splitter {
             max_frame: MAX_FRAME_DEFAULT,
             state: State::Collecting,
             large: None,
-            lent: Vec::new(),
+            lent: None,
+            spare: Vec::new(),
             peeks: false,
         }
     }
@@ -98,7 +103,7 @@ impl Splitter {
         self.max_frame = max_frame.clamp(MAX_FRAME_FLOOR, FRAME_LEN_CEILING);
     }
 
-    /// Room for the next read, whatever is in it: at least 64 KiB, or 4 KiB behind a large frame,
+    /// Room for the next read, whatever is in it: at least 64 KiB, or 512 bytes behind a large frame,
     /// or what is left of one. Tell how much was written there
     /// with [`filled`](Self::filled).
     pub fn space(&mut self) -> &mut [u8] {
@@ -140,7 +145,7 @@ impl Splitter {
 
     /// The id and the body of that frame, if it has arrived as a whole: to be kept, in place of what
     /// [`next_frame`](Self::next_frame) would lend.
-    pub fn take_large(&mut self) -> Option<(u32, Vec<u8>)> {
+    pub fn take_large(&mut self) -> Option<(u32, LargeBody)> {
         let large = self.large.take_if(|large| large.is_whole())?;
         let id = large.id();
         let (body, behind) = large.into_parts();
@@ -150,21 +155,23 @@ impl Splitter {
         Some((id, body))
     }
 
-    /// Takes the memory of a large body for the next one.
-    pub fn reuse(&mut self, body: Vec<u8>) {
-        if body.capacity() > self.lent.capacity() {
-            self.lent = body;
+    /// Takes the memory of a large body for the next one, if nobody else owns any of it.
+    pub fn reuse(&mut self, body: LargeBody) {
+        if let Some(memory) = body.into_memory() {
+            self.spare = memory;
         }
     }
 
     /// How many bytes of memory it has, but for those of a large frame that is on its way.
     pub fn memory(&self) -> usize {
-        self.buffer.capacity().saturating_add(self.lent.capacity())
+        let lent = self.lent.as_ref().map_or(0, |body| body.len());
+        self.buffer.capacity().saturating_add(self.spare.capacity()).saturating_add(lent)
     }
 
     /// Gives back the memory that is kept for large frames, and that which a frame in the middle of its arrival does not need.
     pub fn shrink(&mut self) {
-        self.lent = Vec::new();
+        self.lent = None;
+        self.spare = Vec::new();
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -282,7 +289,10 @@ impl Splitter {
 
     /// A large frame begins in the buffer, and ends elsewhere.
     fn begin_large(&mut self, id: u32, body_len: usize) {
-        let mut large = Large::new(id, body_len, std::mem::take(&mut self.lent));
+        if let Some(lent) = self.lent.take() {
+            self.reuse(lent);
+        }
+        let mut large = Large::new(id, body_len, std::mem::take(&mut self.spare));
         let begin = self.start.saturating_add(FRAME_HEADER_BYTES);
         let mut arrived = self.buffer.get(begin..self.end).unwrap_or_default();
         while !arrived.is_empty() {
@@ -299,8 +309,7 @@ impl Splitter {
 
     fn lend_large(&mut self) -> Option<FrameEvent<'_>> {
         let (id, body) = self.take_large()?;
-        self.lent = body;
-        Some(FrameEvent::Frame { id, body: &self.lent })
+        Some(FrameEvent::Frame { id, body: self.lent.insert(body) })
     }
 
     fn too_large(&mut self, id: u32, len: u32, body_len: usize) -> Option<FrameEvent<'_>> {

@@ -40,6 +40,7 @@ mod address;
 mod batch;
 mod check;
 pub mod code;
+pub mod copy;
 pub mod data;
 mod error;
 mod frame;
@@ -57,7 +58,7 @@ pub use batch::{Batch, BatchResult, GoodResults, ResultList, Results, Values, wr
 pub use check::check;
 pub use data::{BadData, Data};
 pub use error::{ApiMisuse, DataError, FrameError, MessageError, PeerError, Quote};
-pub use frame::{FrameEvent, Splitter};
+pub use frame::{FrameEvent, LargeBody, Splitter};
 pub use message::{Message, begin_frame, finish_frame, finish_frame_before, frame_header, write_head};
 pub use payload::{ChildHello, Die, Failure, LogLine, Meta, ParentHello, Progress, VERSION};
 pub use request::{Capabilities, Capability, IdOwner, IdRule, Kind, Request, Rules, Verb, check_user_name};

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use stokehold_protocol::Splitter;
+use stokehold_protocol::{Splitter, copy};
 
 use super::stderr::StderrTail;
 use crate::core::{CpuTime, Outbox, Remains};
@@ -86,10 +86,30 @@ pub(super) struct Connection {
     stderr: Option<OwnedFd>,
     pub(super) splitter: Splitter,
     pub(super) stderr_tail: StderrTail,
-    wants_write: bool,
     closes_input: bool,
     /// What the worker had not read when it closed its input.
     unread_when_closed: u64,
+    wide_input: Width,
+    wide_output: Width,
+}
+
+/// How wide a pipe is.
+#[derive(Debug, Default)]
+enum Width {
+    /// As it was made.
+    #[default]
+    Ordinary,
+    /// Wide, or it cannot be.
+    Settled { _widened: Option<sys::Widened> },
+}
+
+impl Width {
+    /// Makes it wide, if that was never tried.
+    fn widen(&mut self, pipe: BorrowedFd<'_>) {
+        if matches!(self, Self::Ordinary) {
+            *self = Self::Settled { _widened: sys::Widened::new(pipe) };
+        }
+    }
 }
 
 /// How far a flush got.
@@ -119,8 +139,8 @@ impl Connection {
         poll.add(process.pidfd(), token(slot, incarnation, Part::Process), Interest::Read)?;
         poll.add(from_child.as_fd(), token(slot, incarnation, Part::Output), Interest::Read)?;
         poll.add(stderr.as_fd(), token(slot, incarnation, Part::Stderr), Interest::Read)?;
-        // Always watched: a worker that closes its input would otherwise not be noticed before the next write.
-        poll.add(to_child.as_fd(), token(slot, incarnation, Part::Input), Interest::Closing)?;
+        // A worker that closes its input would otherwise not be noticed before the next write.
+        poll.add(to_child.as_fd(), token(slot, incarnation, Part::Input), Interest::Room)?;
         Ok(Self {
             incarnation,
             slot,
@@ -131,36 +151,30 @@ impl Connection {
             stderr: Some(stderr),
             splitter: Splitter::new(),
             stderr_tail: StderrTail::default(),
-            wants_write: false,
             closes_input: false,
             unread_when_closed: 0,
+            wide_input: Width::default(),
+            wide_output: Width::default(),
         })
     }
 
-    /// Writes what the pipe takes of the outbox, and asks to be told when it takes more.
+    /// Writes what the pipe takes of the outbox. When it takes no more, the next wait tells when it does.
     pub(super) fn flush(&mut self, outbox: &mut Outbox, poll: &Poll) -> Flushed {
         while !outbox.is_empty() {
             let Some(input) = &self.input else { return Flushed::Closed };
-            match sys::write(input.as_fd(), &outbox.pending().map(IoSlice::new)) {
+            let mut pieces = outbox.pending();
+            if pieces.iter().any(|piece| piece.len() > sys::PROTOCOL_PIPE_BYTES) {
+                self.wide_input.widen(input.as_fd());
+            }
+            copy::cut(&mut pieces);
+            match sys::write(input.as_fd(), &pieces.map(IoSlice::new)) {
                 Ok(count) => outbox.wrote(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if !self.wants_write {
-                        let token = token(self.slot, self.incarnation, Part::Input);
-                        self.wants_write = poll.modify(input.as_fd(), token, Interest::Write).is_ok();
-                    }
-                    return Flushed::Enough;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Flushed::Enough,
                 Err(_) => {
                     self.lose_input(poll);
                     return Flushed::Closed;
                 }
             }
-        }
-        if self.wants_write
-            && let Some(input) = &self.input
-        {
-            let token = token(self.slot, self.incarnation, Part::Input);
-            self.wants_write = poll.modify(input.as_fd(), token, Interest::Closing).is_err();
         }
         if self.closes_input {
             self.close_input(poll);
@@ -177,6 +191,7 @@ impl Connection {
     pub(super) fn read_output(&mut self) -> ReadOutcome {
         let Some(output) = &self.output else { return ReadOutcome::End };
         if let Some(large) = self.splitter.large() {
+            self.wide_output.widen(output.as_fd());
             let room = large.capacity() - large.len();
             return outcome(sys::read_more(output.as_fd(), large), room);
         }
@@ -268,7 +283,6 @@ impl Connection {
     }
 
     fn close_input(&mut self, poll: &Poll) {
-        self.wants_write = false;
         close(&mut self.input, poll);
     }
 }

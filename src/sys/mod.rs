@@ -55,12 +55,14 @@
 //! **Moving bytes** ([`read()`], [`write()`])
 //!
 //! - Never blocks, never ends in `Interrupted`, and never raises SIGPIPE in a host that did not ignore it.
+//! - A pipe can be made wider ([`Widened`]) for large payloads; where it cannot, all works as before.
 //! - How much of what was written nobody has read can be asked, also after the reader's end ([`unread`]); where it cannot, 0.
 
 mod linux;
 
 pub use linux::Containment;
 pub(crate) use linux::{
-    ChildIo, Ended, Interest, Memory, Poll, Process, Ready, SELF_EXE, Signal, SpawnCommand, SpawnError,
-    Spawned, Spawner, Waker, check_containment, check_support, current_pid, read, read_more, unread, write,
+    ChildIo, Ended, Interest, Memory, PROTOCOL_PIPE_BYTES, Poll, Process, Ready, SELF_EXE, Signal,
+    SpawnCommand, SpawnError, Spawned, Spawner, Waker, Widened, check_containment, check_support,
+    current_pid, read, read_more, unread, write,
 };

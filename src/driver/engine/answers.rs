@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use stokehold_protocol::{Data, SharedTail};
+use stokehold_protocol::{Data, LargeBody};
 
 use crate::core::{Answer, Answered, Answers, Body, TaskError, Value};
 use crate::driver::gate::Gate;
@@ -29,16 +29,18 @@ pub(super) struct Outgo<'a> {
     pub(super) gathered: &'a mut Gathered,
     pub(super) gate: &'a Gate,
     /// The large frame that is being read: an answer in it is shared instead of copied.
-    pub(super) whole: Option<Arc<Vec<u8>>>,
+    pub(super) large: Option<&'a LargeBody>,
 }
 
 impl Outgo<'_> {
+    /// The same for another frame.
+    pub(super) fn again(&mut self) -> Outgo<'_> {
+        Outgo { gathered: self.gathered, gate: self.gate, large: None }
+    }
+
     /// `data` as one of several owners, if it is the end of the large frame.
     fn share(&self, data: &[u8]) -> Option<Data> {
-        let whole = self.whole.as_ref()?;
-        let start = whole.len().checked_sub(data.len())?;
-        let is_its_end = std::ptr::eq(whole.get(start..)?, data);
-        is_its_end.then(|| Data::from_peer_shared(SharedTail::of(Arc::clone(whole), start)))
+        self.large?.share(data).map(Data::from_peer_shared)
     }
 }
 
@@ -122,6 +124,8 @@ impl Answers<Ticket> for Outgo<'_> {
 mod tests {
     use std::time::Duration;
 
+    use stokehold_protocol::{Splitter, frame_header};
+
     use super::*;
     use crate::core::{Origin, Policy, Source};
     use crate::driver::gate::Bounds;
@@ -148,7 +152,7 @@ mod tests {
         let (one, other, gone) = (lane(), lane(), lane());
         gone.abandon();
         for turn in 0..3 {
-            let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, whole: None };
+            let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, large: None };
             for (lane, index) in [(&one, 0), (&other, 5), (&gone, 1), (&one, 1), (&other, 4)] {
                 let mut ticket = Ticket::to_lane(index + 1, Arc::clone(lane), index, 1);
                 let mut body = Body::from(vec![7]);
@@ -174,7 +178,7 @@ mod tests {
         let place = body.as_ptr();
         let mut ticket = Ticket::to_handle(1, Handle::Task(Arc::clone(&cell)));
         let mut body = Body::from(body);
-        let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, whole: None };
+        let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, large: None };
         outgo.answered(&mut ticket, answer(Value::One(b"\x07")), &mut body);
         let data = cell.take().unwrap().unwrap().data;
         assert_eq!((data.as_bytes(), data.as_bytes().as_ptr()), (&b"\x07"[..], place));
@@ -184,9 +188,14 @@ mod tests {
     fn an_answer_at_the_end_of_a_large_frame_is_shared_and_not_copied() {
         let gate = Gate::new(Bounds { tasks: 9, bytes: 99, parked_bytes: 99, dead_letters: None });
         let mut gathered = Gathered::default();
-        let whole = Arc::new(vec![7; 100]);
+        let mut splitter = Splitter::new();
+        let frame = [&frame_header(1, 200_000)[..], &[7; 200_000]].concat();
+        splitter.feed(&frame[..10]);
+        assert!(splitter.next_frame().unwrap().is_none());
+        splitter.feed(&frame[10..]);
+        let (_, whole) = splitter.take_large().unwrap();
         let (cell, lane) = (Arc::new(Cell::new()), lane());
-        let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, whole: Some(Arc::clone(&whole)) };
+        let mut outgo = Outgo { gathered: &mut gathered, gate: &gate, large: Some(&whole) };
         for mut ticket in [
             Ticket::to_handle(1, Handle::Task(Arc::clone(&cell))),
             Ticket::to_lane(2, Arc::clone(&lane), 0, 1),
@@ -194,7 +203,7 @@ mod tests {
             outgo.answered(&mut ticket, answer(Value::One(&whole[20..])), &mut Body::default());
         }
         // The same bytes elsewhere, and others of the frame.
-        for data in [&[7; 80][..], &whole[20..90]] {
+        for data in [&frame[28..], &whole[20..90]] {
             let mut ticket = Ticket::to_lane(3, Arc::clone(&lane), 1, 1);
             outgo.answered(&mut ticket, answer(Value::One(data)), &mut Body::default());
         }
@@ -202,7 +211,7 @@ mod tests {
         let mut batch = lane.take().unwrap();
         let shared = [cell.take().unwrap().unwrap().data, batch.take_large(0).unwrap()];
         for data in shared {
-            assert_eq!((data.as_bytes().as_ptr(), data.as_bytes().len()), (whole[20..].as_ptr(), 80));
+            assert_eq!((data.as_bytes().as_ptr(), data.as_bytes().len()), (whole[20..].as_ptr(), 199_980));
         }
         assert!(batch.take_large(1).is_none() && batch.take_large(2).is_none());
     }

@@ -1,7 +1,6 @@
 //! The first phase of a turn: what the system and the user's threads have to tell goes to the core.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -120,16 +119,11 @@ impl Engine {
         };
         connection.splitter.swap_buffer(&mut self.spare_buffer);
         let outcome = connection.read_output();
-        let mut answers = Outgo { gathered: &mut self.gathered, gate: shared.gate(), whole: None };
+        let mut answers = Outgo { gathered: &mut self.gathered, gate: shared.gate(), large: None };
         loop {
             if let Some((id, body)) = connection.splitter.take_large() {
-                let whole = Arc::new(body);
-                answers.whole = Some(Arc::clone(&whole));
-                self.core.handle_frame(slot, id, &whole, now, &mut answers);
-                answers.whole = None;
-                if let Ok(body) = Arc::try_unwrap(whole) {
-                    connection.splitter.reuse(body);
-                }
+                let mut answers = Outgo { large: Some(&body), ..answers.again() };
+                self.core.handle_frame(slot, id, &body, now, &mut answers);
                 continue;
             }
             match connection.splitter.next_frame() {

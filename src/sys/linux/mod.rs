@@ -15,7 +15,7 @@
 //! - `signals`: masks, SIGPIPE, group signals.
 //! - `poll`, `pipe`: readiness and bytes.
 //!
-//! `unsafe` is in `enclosure`, `guardian`, `launch`, `namespace`, `poll`, `signals` and `wait` only, each for calls that
+//! `unsafe` is in `enclosure`, `guardian`, `launch`, `namespace`, `pipe`, `poll`, `signals` and `wait` only, each for calls that
 //! rustix has no safe form of.
 
 mod cgroup;
@@ -51,7 +51,7 @@ pub(crate) use command::{ChildIo, SpawnCommand};
 pub use containment::Containment;
 pub(crate) use failure::SpawnError;
 pub(crate) use memory::Memory;
-pub(crate) use pipe::{read, read_more, unread, write};
+pub(crate) use pipe::{PROTOCOL_PIPE_BYTES, Widened, read, read_more, unread, write};
 pub(crate) use poll::{Interest, Poll, Ready, Waker};
 pub(crate) use process::{Ended, Process, Signal, Spawned};
 pub(crate) use spawner::Spawner;

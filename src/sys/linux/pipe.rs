@@ -1,8 +1,9 @@
 //! Pipes to a child: made, and read from and written to without ever waiting. Keeps no bytes.
+#![expect(unsafe_code, reason = "advice about memory has no safe form")]
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -24,7 +25,21 @@ pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn read_more(fd: BorrowedFd<'_>, into: &mut Vec<u8>) -> io::Result<usize> {
+    expect_much(into);
     Ok(retry_on_intr(|| rustix::io::read(fd, spare_capacity(&mut *into)))?)
+}
+
+/// Has the system give memory for a giant buffer in pieces of two megabytes instead of page by page, where it can: to fill 64 MiB
+/// page by page takes as long again as to move them through a pipe.
+fn expect_much(into: &mut Vec<u8>) {
+    let space = into.spare_capacity_mut();
+    if space.len() < GIANT_BYTES {
+        return;
+    }
+    let begin = space.as_mut_ptr().map_addr(|at| at.next_multiple_of(PAGE_BYTES));
+    let len = space.len() - PAGE_BYTES;
+    // SAFETY: whole pages within memory that this vector owns, of which nothing is used yet. The advice changes nothing of it.
+    let _ = unsafe { libc::madvise(begin.cast(), len, libc::MADV_HUGEPAGE) };
 }
 
 /// Writes as much of `from` as fits, and says how much that was.
@@ -53,6 +68,11 @@ pub(crate) fn unread(fd: BorrowedFd<'_>) -> u64 {
 
 /// `RWF_NOSIGNAL`: no SIGPIPE from this write. See pwritev2(2).
 const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
+
+/// A buffer with so much space is given memory in large pieces.
+const GIANT_BYTES: usize = 4 * 1024 * 1024;
+
+const PAGE_BYTES: usize = 4096;
 
 /// Whether the kernel knows [`NO_SIGNAL`], as far as known.
 static QUIET_WRITES: AtomicBool = AtomicBool::new(true);
@@ -92,6 +112,36 @@ impl ChildPipe {
     }
 }
 
+/// A pipe that was made as large as the system allows, because large payloads go through it.
+#[derive(Debug)]
+pub(crate) struct Widened(());
+
+impl Widened {
+    /// Widens the pipe of which `fd` is an end. `None` if there are too many such pipes already, or the system refuses; nothing
+    /// relies on it.
+    pub(crate) fn new(fd: BorrowedFd<'_>) -> Option<Self> {
+        let before = WIDENED.fetch_add(1, Ordering::Relaxed);
+        // From here on it is counted, and taken back when it is dropped.
+        let widened = Self(());
+        (before < WIDENED_MAX && fcntl_setpipe_size(fd, WIDE_PIPE_BYTES).is_ok()).then_some(widened)
+    }
+}
+
+impl Drop for Widened {
+    fn drop(&mut self) {
+        WIDENED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many pipes of this process are wide.
+static WIDENED: AtomicUsize = AtomicUsize::new(0);
+
+/// Half of the usual 64 MiB that all pipes of a user may have together, before everybody's new pipes become tiny.
+const WIDENED_MAX: usize = 32;
+
+/// As much as an unprivileged process usually may have. A payload moves through it with a fourth of the wake-ups.
+const WIDE_PIPE_BYTES: usize = 1024 * 1024;
+
 /// The same file at a number that no child's descriptor has, so that putting one in its place never overwrites
 /// another that is still needed. Only a host that runs without 0, 1 or 2, or has closed much, gets low numbers at all.
 ///
@@ -111,4 +161,4 @@ pub(super) fn above_child_numbers(fd: OwnedFd) -> io::Result<OwnedFd> {
 /// A child has 0 to 4 at most; the rest is room to grow.
 const FIRST_FREE_NUMBER: i32 = 10;
 /// Four times the usual 64 KiB. The usual limit of 64 MiB for all pipes of a user is reached with 128 children.
-const PROTOCOL_PIPE_BYTES: usize = 256 * 1024;
+pub(crate) const PROTOCOL_PIPE_BYTES: usize = 256 * 1024;

@@ -1,4 +1,4 @@
-//! Readiness of many descriptors in one wait (epoll, level-triggered), waking it from another thread (eventfd), and one alarm
+//! Readiness of many descriptors in one wait (epoll: data as long as it is there, room each time it comes), waking it from another thread (eventfd), and one alarm
 //! (timerfd). Knows nothing about what the descriptors and the alarm are for.
 #![expect(unsafe_code, reason = "epoll_pwait2 has no safe form that falls back on older kernels")]
 
@@ -55,12 +55,11 @@ pub(crate) struct Ready {
 /// should be removed, or each wait returns at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// Only a closed other end.
-    Closing,
-    /// Data, or the end of the stream.
+    /// Data, or the end of the stream: reported as long as it is there.
     Read,
-    /// Room.
-    Write,
+    /// Room: reported once, and once more each time it is there after a write has found none. So the interest need not be changed
+    /// at every full pipe, which costs two system calls.
+    Room,
 }
 
 impl Poll {
@@ -98,14 +97,6 @@ impl Poll {
     /// `InvalidInput` for that token; `AlreadyExists` for a descriptor that is watched already; out of memory.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, data(token)?, interest.flags())?)
-    }
-
-    /// Changes what `fd` is watched for.
-    ///
-    /// # Errors
-    /// As [`add`](Self::add); `NotFound` for a descriptor that is not watched.
-    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, fd, data(token)?, interest.flags())?)
     }
 
     /// No longer watches `fd`. What a wait has already put out stays out.
@@ -226,9 +217,8 @@ impl Ready {
 impl Interest {
     fn flags(self) -> epoll::EventFlags {
         match self {
-            Self::Closing => epoll::EventFlags::empty(),
             Self::Read => epoll::EventFlags::IN,
-            Self::Write => epoll::EventFlags::OUT,
+            Self::Room => epoll::EventFlags::OUT | epoll::EventFlags::ET,
         }
     }
 }

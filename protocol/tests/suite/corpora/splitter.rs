@@ -103,7 +103,7 @@ fn split(stream: &[u8], sizes: &[usize], max_frame: u32, in_place: bool) -> (Vec
             assert!(drain(&mut splitter, &mut seen).is_some(), "it stays broken");
             return (seen, end);
         }
-        let least = if splitter.is_empty() { 4 * 1024 } else { 1 };
+        let least = if splitter.is_empty() { 512 } else { 1 };
         let room = splitter.space().len();
         assert!(room >= least, "a read of {room} bytes");
         assert!(room <= 2 * arrived + SPACE_BYTES, "{room} bytes of room after {arrived}");

@@ -21,11 +21,11 @@ fn data_room_and_closing_are_told_apart() {
     let pipe = ChildPipe::new(OurEnd::Reading).unwrap();
     let poll = Poll::new().unwrap();
     poll.add(pipe.ours.as_fd(), 1, Interest::Read).unwrap();
-    poll.add(pipe.childs.as_fd(), 2, Interest::Write).unwrap();
+    poll.add(pipe.childs.as_fd(), 2, Interest::Room).unwrap();
     let room = Ready { token: 2, readable: false, writable: true, closed: false };
     assert_eq!(wait(&poll, WATCHDOG), [room]);
+    assert_eq!(wait(&poll, Duration::ZERO), [], "said once");
     poll.remove(pipe.childs.as_fd()).unwrap();
-    assert_eq!(wait(&poll, Duration::ZERO), []);
     write(pipe.childs.as_fd(), b"x").unwrap();
     let data = Ready { token: 1, readable: true, writable: false, closed: false };
     assert_eq!(wait(&poll, WATCHDOG), [data]);
@@ -35,6 +35,30 @@ fn data_room_and_closing_are_told_apart() {
     let mut buffer = [0; 8];
     assert_eq!(super::super::read(pipe.ours.as_fd(), &mut buffer).unwrap(), 1);
     assert_eq!(super::super::read(pipe.ours.as_fd(), &mut buffer).unwrap(), 0);
+}
+
+#[test]
+fn room_is_reported_each_time_it_comes_after_there_was_none() {
+    let pipe = ChildPipe::new(OurEnd::Writing).unwrap();
+    let poll = Poll::new().unwrap();
+    poll.add(pipe.ours.as_fd(), 1, Interest::Room).unwrap();
+    let room = Ready { token: 1, readable: false, writable: true, closed: false };
+    assert_eq!(wait(&poll, WATCHDOG), [room]);
+    for _ in 0..3 {
+        let mut full = 0;
+        while let Ok(count) = write(pipe.ours.as_fd(), &[0; 10_000]) {
+            full += count;
+        }
+        assert_eq!(wait(&poll, Duration::ZERO), []);
+        let mut read = 0;
+        while read < full {
+            read += rustix::io::read(&pipe.childs, &mut [0; 100_000]).unwrap();
+        }
+        assert_eq!(wait(&poll, WATCHDOG), [room]);
+        assert_eq!(wait(&poll, Duration::ZERO), []);
+    }
+    drop(pipe.childs);
+    assert!(wait(&poll, WATCHDOG)[0].closed);
 }
 
 #[test]
