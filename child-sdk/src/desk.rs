@@ -208,6 +208,10 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
 
     /// Writes what waits. If answers are held back no longer, the parent is told behind the last that was.
     pub(crate) fn write_out(&mut self) -> Result<(), Stop> {
+        if self.stride.is_behind() {
+            // A long handler may have been among the last ones.
+            self.look();
+        }
         if self.out.coalesce.has_ended() {
             self.out.coalesce.announce(false);
             self.session.serial(true, &mut self.out.bytes)?;

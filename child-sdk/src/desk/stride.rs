@@ -26,6 +26,11 @@ impl Stride {
         self.done >= self.handlers
     }
 
+    /// Whether handlers have run since the last look.
+    pub(super) fn is_behind(&self) -> bool {
+        self.done > 0
+    }
+
     /// The clock was looked at; the handlers since the last look took that long. Gives how many those were.
     pub(super) fn looked(&mut self, took: Duration) -> u32 {
         let done = std::mem::take(&mut self.done);
