@@ -4,7 +4,7 @@ use std::thread;
 
 use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-/// Whether the parent can run while this process does.
+/// Whether the parent can run while this process does. Reads what control groups allow: some ten system calls.
 pub(crate) fn are_several() -> bool {
     thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }

@@ -82,8 +82,10 @@ pub(crate) struct Desk<'e, 'h, S, P> {
     has_company: bool,
     /// Whether the parent is told of every start. Then no answer ever waits across a handler.
     tells_starts: bool,
-    /// Whether to look for input before sleeping for it.
-    spin: Spin,
+    /// Whether to look for input before sleeping for it; not known before it would be done for the first time.
+    spin: Option<Spin>,
+    /// Whether the parent allows it.
+    may_spin: bool,
     /// Frames whose turn has come.
     frames: u64,
     /// How many frames and tasks had had their turn at the last read.
@@ -121,7 +123,8 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             state,
             context,
             tells_starts: false,
-            spin: Spin::new(false),
+            spin: None,
+            may_spin: false,
             frames: 0,
             at_read: (0, 0),
             frame_bytes: 0,
@@ -137,8 +140,11 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
 
     /// Reads into the splitter, waiting for more. 0 is the end.
     pub(crate) fn read(&mut self, splitter: &mut Splitter) -> Result<usize, Stop> {
-        if self.is_in_step() && self.out.line.look_for_input(&mut self.spin) {
-            cores::leave_this_one();
+        if self.may_spin && self.is_in_step() {
+            let spin = self.spin.get_or_insert_with(|| Spin::new(cores::are_several()));
+            if self.out.line.look_for_input(spin) {
+                cores::leave_this_one();
+            }
         }
         self.at_read = (self.frames, self.tasks);
         if splitter.memory() > MEMORY_KEPT && !self.out.line.wait_for_input(IDLE) {
@@ -252,8 +258,7 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             Ok(ChildEvent::Hello) => {
                 self.context.set_voice(self.session.voice());
                 self.tells_starts = self.session.tells_starts();
-                let spins = self.session.parent().is_none_or(|parent| parent.spin);
-                self.spin = Spin::new(spins && cores::are_several());
+                self.may_spin = self.session.parent().is_none_or(|parent| parent.spin);
             }
             // A task whose CANCEL has its turn is answered: it was seen ahead, in time or never.
             Ok(ChildEvent::Cancel { .. } | ChildEvent::Refused | ChildEvent::Ignored) => {}

@@ -1,13 +1,18 @@
 //! The ids a requester has open on one connection, and what it keeps for each.
 //!
-//! A table of a power of two slots at least twice the window, indexed by the id's low bits: no hashing, no allocation per
-//! request. Ids increase, wrap at 2^32, and skip 0 and every id whose slot is still taken; skipping more than the open ids
+//! A table of a power of two slots, at least twice as many as were ever open together, indexed by the id's low bits: no hashing,
+//! and no allocation per request once it has grown. Ids increase, wrap at 2^32, and skip 0 and every id whose slot is still taken; skipping more than the open ids
 //! themselves is allowed (SPEC 6.1). Inside, ids are counted in 64 bits, so that "oldest" stays right across the wrap.
+
+/// Slots at first.
+const SLOTS_AT_FIRST: usize = 16;
 
 /// Open ids with a ticket each.
 #[derive(Clone, Debug)]
 pub struct Leases<T> {
     slots: Vec<Option<Lease<T>>>,
+    /// So many slots it may have.
+    slots_max: usize,
     next: u64,
     /// No open lease is older than this one.
     oldest: u64,
@@ -24,15 +29,17 @@ struct Lease<T> {
 impl<T> Leases<T> {
     /// An empty table whose first id is 1.
     pub fn new() -> Self {
-        Self { slots: Vec::new(), next: 1, oldest: 1, open: 0 }
+        Self { slots: Vec::new(), slots_max: 0, next: 1, oldest: 1, open: 0 }
     }
 
-    /// Makes room for `window` open ids.
+    /// Allows `window` open ids. Memory for them is taken when they are opened: most workers never have as many.
     pub fn reserve(&mut self, window: u32) {
-        let wanted = (window as usize).saturating_mul(2).next_power_of_two();
-        if wanted <= self.slots.len() {
-            return;
-        }
+        self.slots_max = (window as usize).saturating_mul(2).next_power_of_two().max(self.slots_max);
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let wanted = self.slots.len().saturating_mul(2).max(SLOTS_AT_FIRST).min(self.slots_max);
         let mut slots: Vec<Option<Lease<T>>> = Vec::new();
         slots.resize_with(wanted, || None);
         let old = std::mem::replace(&mut self.slots, slots);
@@ -53,10 +60,14 @@ impl<T> Leases<T> {
         self.open == 0
     }
 
-    /// Opens the next id. Gives the ticket back when half the slots are taken, which [`reserve`](Self::reserve) prevents.
+    /// Opens the next id. Gives the ticket back when as many are open as [`reserve`](Self::reserve) allowed.
     pub fn open(&mut self, ticket: T) -> Result<u32, T> {
-        if (self.open as usize).saturating_mul(2) >= self.slots.len() {
+        let wanted = (self.open as usize).saturating_mul(2);
+        if wanted >= self.slots_max {
             return Err(ticket);
+        }
+        if wanted >= self.slots.len() {
+            self.grow();
         }
         loop {
             let serial = self.next;
