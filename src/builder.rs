@@ -59,6 +59,11 @@ pub enum Latency {
     Block,
 }
 
+/// How many processors this process may use.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 /// How long a worker has to stop before the next harder means.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StopGraces {
@@ -73,7 +78,7 @@ impl PoolBuilder {
         Self {
             command,
             containment: Containment::default(),
-            workers: thread::available_parallelism().map_or(1, NonZero::get),
+            workers: cores(),
             workers_max: 1,
             idle_timeout: Duration::from_secs(30),
             recycle: Recycle::default(),
@@ -329,6 +334,7 @@ impl PoolBuilder {
             // Also where nobody can be above the minimum: `Pool::resize_between` may change that.
             idle_timeout: Some(self.idle_timeout),
             recycle: self.recycle,
+            cores: cores(),
             program: self.command.name().into(),
             parent_pid: parent,
             run: run.to_string().into(),

@@ -1,7 +1,7 @@
 //! Where many tasks of one kind come from, a channel or a map: how they are written, how they are treated, and how many of them
 //! go into one frame, by how long the last ones took.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use stokehold_protocol::{Recipient, Values, write_batch_head, write_head};
@@ -23,6 +23,19 @@ const STEP: u32 = 4;
 /// What took so long was no such moment.
 const LONG: Duration = Duration::from_millis(10);
 
+/// So many are tried in one frame now and then where each takes too long to be sent with others. Where more workers want a processor
+/// than there are, most of that time is waiting for one, which many in one frame share.
+const TRIED: u32 = 4;
+
+/// Where one takes longer, it is work.
+const TRY_BELOW: Duration = Duration::from_millis(5);
+
+/// After so many answers that is tried for the first time, and after twice as many each time it was in vain.
+const TRY_AFTER: u32 = 16;
+
+/// It is tried after so many answers at the latest.
+const TRY_AFTER_MOST: u32 = 1_024;
+
 /// What the tasks of one source have in common.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -33,6 +46,12 @@ pub(crate) struct Source {
     head: Box<[u8]>,
     /// How many go into one frame now.
     size: AtomicU32,
+    /// What one by itself takes, in nanoseconds, the way there and back and the wait for a processor included; 0 if none was seen.
+    single: AtomicU64,
+    /// After so many more answers to single ones a few are tried together.
+    try_in: AtomicU32,
+    /// After so many the next time.
+    try_after: AtomicU32,
 }
 
 impl Source {
@@ -46,6 +65,9 @@ impl Source {
             policy,
             head: head.into(),
             size: AtomicU32::new(1),
+            single: AtomicU64::new(0),
+            try_in: AtomicU32::new(TRY_AFTER),
+            try_after: AtomicU32::new(TRY_AFTER),
         }
     }
 
@@ -80,7 +102,20 @@ impl Source {
     /// How many go into one frame now. More than one only where nobody asked for anything that is of each by itself: a limit of
     /// time, a key, a single run, none after a crash.
     pub(crate) fn batch_size(&self) -> u32 {
-        if self.policy.is_plain() { self.size.load(Ordering::Relaxed) } else { 1 }
+        if !self.policy.is_plain() {
+            return 1;
+        }
+        match self.size.load(Ordering::Relaxed) {
+            1 if self.try_in.load(Ordering::Relaxed) == 0 => TRIED,
+            size => size,
+        }
+    }
+
+    /// So many were put into one frame.
+    pub(crate) fn sent(&self, items: u32) {
+        if items > 1 && self.try_in.load(Ordering::Relaxed) == 0 {
+            self.try_in.store(self.try_after.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// The same, whatever was asked for. A mistake to be made on purpose.
@@ -89,20 +124,23 @@ impl Source {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// `items` of them took that long in a worker, from one answer to the next.
-    pub(crate) fn learned(&self, items: u32, took: Duration) {
+    /// `items` of them took that long in a worker, from one answer to the next. `crowded` says that more workers were busy than there
+    /// are processors.
+    pub(crate) fn learned(&self, items: u32, took: Duration, crowded: bool) {
         let size = self.size.load(Ordering::Relaxed);
-        let each = took.as_nanos() / u128::from(items.max(1));
-        let wanted =
-            u32::try_from(BATCH_TIME.as_nanos() / each.max(1)).unwrap_or(u32::MAX).clamp(1, BATCH_ITEMS);
+        let each = self.each(items, took, crowded);
+        let wanted = u32::try_from(nanos(BATCH_TIME) / each.max(1)).unwrap_or(u32::MAX).clamp(1, BATCH_ITEMS);
+        if size == 1 {
+            self.learn_from_trying(items, wanted > 1, took);
+        }
         let new = if wanted >= size {
             wanted.min(size.saturating_mul(STEP))
         } else if took >= LONG {
             wanted
-        } else if took > BATCH_TIME || items >= size / 2 {
+        } else if !crowded && (items >= size / 2 || took > BATCH_TIME) {
             wanted.max(size / STEP)
         } else {
-            // Of few that took no long time, most of it was the way there and back: that says nothing against many.
+            // Of what few took, most may be the way there and back, or a wait for a processor: that says nothing against many.
             size
         };
         if new != size {
@@ -110,10 +148,42 @@ impl Source {
         }
     }
 
+    /// What each took of what `items` of them took together, without what only the first one costs.
+    fn each(&self, items: u32, took: Duration, crowded: bool) -> u64 {
+        let (all, single) = (nanos(took), self.single.load(Ordering::Relaxed));
+        if items == 1 || all < single {
+            // Slowly: one moment in which somebody else had the processor says little.
+            let smoothed = if single == 0 { all } else { single - single / 8 + all / 8 };
+            self.single.store(smoothed, Ordering::Relaxed);
+        }
+        match items {
+            0 | 1 => all,
+            // That much is work, wherever the time goes.
+            _ if took >= LONG || !crowded => all / u64::from(items),
+            _ => all.saturating_sub(single) / u64::from(items - 1),
+        }
+    }
+
+    /// Answers to single ones came, or what came of trying a few together.
+    fn learn_from_trying(&self, items: u32, is_worth_it: bool, took: Duration) {
+        if items > 1 {
+            let after = self.try_after.load(Ordering::Relaxed);
+            let after = if is_worth_it { TRY_AFTER } else { (after * 2).min(TRY_AFTER_MOST) };
+            self.try_after.store(after, Ordering::Relaxed);
+        } else if took < TRY_BELOW {
+            let left = self.try_in.load(Ordering::Relaxed);
+            self.try_in.store(left.saturating_sub(1), Ordering::Relaxed);
+        }
+    }
+
     /// Several in one frame did not work out: one by one from now on, until that is learned anew.
     pub(crate) fn go_single(&self) {
         self.size.store(1, Ordering::Relaxed);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How many inputs take so many values: for a body that is made by hand.
@@ -159,14 +229,14 @@ mod tests {
     fn frames_grow_step_by_step_to_a_quarter_of_a_millisecond() {
         let source = source(Policy::default());
         assert_eq!(source.batch_size(), 1);
-        source.learned(1, MICRO);
+        source.learned(1, MICRO, false);
         assert_eq!(source.batch_size(), 4);
-        source.learned(4, MICRO);
+        source.learned(4, MICRO, false);
         assert_eq!(source.batch_size(), 16);
-        source.learned(16, 80 * MICRO);
+        source.learned(16, 80 * MICRO, false);
         assert_eq!(source.batch_size(), 50);
         for size in [200, 800, BATCH_ITEMS, BATCH_ITEMS] {
-            source.learned(1000, MICRO);
+            source.learned(1000, MICRO, false);
             assert_eq!(source.batch_size(), size);
         }
     }
@@ -174,7 +244,7 @@ mod tests {
     fn quick() -> Source {
         let source = source(Policy::default());
         while source.batch_size() < BATCH_ITEMS {
-            source.learned(1000, MICRO);
+            source.learned(1000, MICRO, false);
         }
         source
     }
@@ -182,7 +252,7 @@ mod tests {
     #[test]
     fn a_slow_answer_ends_it_at_once() {
         let source = quick();
-        source.learned(1, LONG);
+        source.learned(1, LONG, false);
         assert_eq!(source.batch_size(), 1);
     }
 
@@ -190,7 +260,7 @@ mod tests {
     fn one_moment_in_which_somebody_else_had_the_processor_does_not_undo_it() {
         let source = quick();
         for size in [256, 64, 16, 4, 1] {
-            source.learned(1, LONG - MICRO);
+            source.learned(1, LONG - MICRO, false);
             assert_eq!(source.batch_size(), size);
         }
     }
@@ -198,9 +268,9 @@ mod tests {
     #[test]
     fn what_few_took_with_the_way_there_and_back_says_nothing_against_many() {
         let source = quick();
-        source.learned(1, BATCH_TIME);
+        source.learned(1, BATCH_TIME, false);
         assert_eq!(source.batch_size(), BATCH_ITEMS);
-        source.learned(BATCH_ITEMS / 2, BATCH_TIME);
+        source.learned(BATCH_ITEMS / 2, BATCH_TIME, false);
         assert_eq!(source.batch_size(), BATCH_ITEMS / 2, "those were not few");
     }
 
@@ -215,7 +285,7 @@ mod tests {
             Policy::default().total_timeout(MICRO),
         ] {
             let source = source(policy);
-            source.learned(1000, MICRO);
+            source.learned(1000, MICRO, false);
             assert_eq!(source.batch_size(), 1);
         }
     }

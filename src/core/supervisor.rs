@@ -29,6 +29,7 @@ mod state;
 mod streams;
 
 pub(crate) use config::SupervisorConfig;
+pub(in crate::core) use hand_out::WITHHELD_MAX;
 use outcomes::{broken, closed, is_delivered_enough};
 use random::Random;
 
@@ -53,6 +54,10 @@ pub(crate) struct Supervisor<T> {
     dirty: Vec<usize>,
     /// Where the next hand-out begins, so that no slot is always first.
     turn: usize,
+    /// Since when tiny tasks wait for busy workers although others are idle.
+    pub(super) withheld: Option<Instant>,
+    /// More workers were busy a moment ago than there are processors: until then how long a task takes says little of the task.
+    crowded_until: Option<Instant>,
     /// How many tasks were ended by deaths since the last answer.
     deadly_in_a_row: u32,
     /// Some worker was ready, ever.
@@ -106,6 +111,8 @@ impl<T: Ticket> Supervisor<T> {
             phase: Phase::Serving,
             dirty: Vec::new(),
             turn: 0,
+            withheld: None,
+            crowded_until: None,
             deadly_in_a_row: 0,
             ever_ready: false,
             next_sample: None,
@@ -319,7 +326,9 @@ impl<T: Ticket> Supervisor<T> {
                 self.after_answers(slot, now);
             }
         }
-        if self.store.waiting() > 0 {
+        if self.store.waiting() == 0 {
+            self.withheld = None;
+        } else {
             self.hand_out(now);
             self.grow(now);
         }
@@ -357,8 +366,15 @@ impl<T: Ticket> Supervisor<T> {
             _ => None,
         };
         let slots = self.slots.iter().filter_map(|place| self.next_of(place));
-        let others =
-            [self.store.next_wake(), self.timers.next(), self.sample_due(), self.next_shrink(), drain];
+        let withheld = self.withheld.map(|since| since + WITHHELD_MAX);
+        let others = [
+            self.store.next_wake(),
+            self.timers.next(),
+            self.sample_due(),
+            self.next_shrink(),
+            withheld,
+            drain,
+        ];
         slots.chain(others.into_iter().flatten()).min()
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stokehold_protocol::{Capability, ChildHello, Failure};
 
 use super::world::{World, able, config, serial};
+use crate::core::supervisor::WITHHELD_MAX;
 use crate::core::{Event, Policy, SupervisorConfig};
 
 mod deaths;
@@ -127,7 +128,10 @@ fn one_slow_answer_ends_it() {
         work(&mut world, 0, MS);
     }
     let last = world.deliveries.iter().filter(|delivery| delivery.task > tasks[1_500]);
-    assert!(last.map(|delivery| delivery.count).all(|count| count == 1), "they go one by one");
+    let (single, together): (Vec<u32>, _) =
+        last.map(|delivery| delivery.count).partition(|count| *count == 1);
+    assert!(together.iter().all(|count| *count <= 4), "a few are tried together: {together:?}");
+    assert!(single.len() > 10 * together.len(), "they go one by one");
 }
 
 #[test]
@@ -163,13 +167,60 @@ fn tasks_with_something_of_their_own_go_one_by_one() {
 // Who.
 
 #[test]
-fn two_workers_get_even_shares() {
+fn tasks_that_are_not_tiny_are_shared_evenly() {
+    let (mut world, channel) = pool(2, 32);
+    world.submit_run(channel, 2);
+    (0..2).for_each(|slot| work(&mut world, slot, 60 * MICRO));
+    assert_eq!(world.batch_size(channel), 4);
+    world.submit_run(channel, 6);
+    assert_eq!([world.frames(0), world.frames(1)], [[3], [3]]);
+}
+
+#[test]
+fn few_tiny_tasks_are_not_worth_another_worker_but_do_not_wait_for_long() {
     let (mut world, channel) = grown(2, 32);
-    world.submit_run(channel, 40);
-    assert_eq!([world.frames(0), world.frames(1)], [[16, 4], [16, 4]]);
-    world.answer_everything();
-    world.submit_run(channel, 4);
-    assert_eq!([world.frames(0), world.frames(1)], [[2], [2]], "few are not hoarded");
+    let tasks = world.submit_run(channel, 40);
+    assert_eq!((world.frames(0), world.frames(1)), (vec![16, 16], vec![]));
+    world.advance(WITHHELD_MAX - MICRO);
+    assert!(!world.has_tasks(1));
+    world.advance(MICRO);
+    assert_eq!(world.held(1), tasks[32..], "the other may have become slow");
+}
+
+#[test]
+fn many_tiny_tasks_are_worth_another_worker() {
+    let (mut world, channel) = grown(2, 32);
+    world.submit_run(channel, 32 + 256);
+    assert_eq!([world.frames(0), world.frames(1)], [[16, 16], [16, 16]]);
+}
+
+#[test]
+fn a_worker_more_than_processors_gets_whole_frames_of_tiny_tasks_only() {
+    let mut world =
+        World::ready_of(SupervisorConfig { cores: 1, window: Some(32), ..config(2) }, &batching(8));
+    let channel = world.open_channel(Policy::default());
+    grow(&mut world, channel);
+    world.submit_run(channel, 2_000);
+    assert_eq!((world.frames(0), world.frames(1)), (vec![16, 16], vec![]));
+    world.submit_run(channel, 100);
+    assert_eq!(world.frames(1), [16, 16]);
+}
+
+#[test]
+fn how_long_tasks_take_says_little_where_more_workers_are_busy_than_there_are_processors() {
+    let mut world =
+        World::ready_of(SupervisorConfig { cores: 1, window: Some(32), ..config(4) }, &batching(8));
+    let channel = world.open_channel(Policy::default());
+    // Each waits a millisecond for a processor, however many there are in a frame.
+    while world.batch_size(channel) < 1_024 {
+        world.submit_run(channel, 400);
+        while !world.all_answered() {
+            world.advance(MS);
+            (0..4).filter(|slot| world.has_tasks(*slot)).collect::<Vec<_>>().into_iter().for_each(|slot| {
+                world.answer(slot);
+            });
+        }
+    }
 }
 
 #[test]

@@ -394,6 +394,7 @@ pub(crate) fn config(workers: usize) -> SupervisorConfig {
         cancel_grace: GRACE,
         terminate_grace: GRACE,
         spin: true,
+        cores: 4,
         reports_starts: false,
         task_events: false,
         keeps_dead_letters: false,

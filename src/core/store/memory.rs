@@ -179,6 +179,7 @@ impl<T> MemoryStore<T> {
         let mut policy = Policy::default();
         if let Some(source) = ticket.source() {
             policy = source.policy();
+            source.sent(count);
             match count {
                 1 => source.write_one(if is_shared { &[] } else { inputs }, &mut body),
                 _ => source.write_batch(count, inputs, &mut body),

@@ -41,7 +41,7 @@ impl<T: Ticket> Supervisor<T> {
             place.open_bytes = place.open_bytes.saturating_sub(task.body.len() as u64);
             let (tasks, took) = place.pace.answered(task.items, task.sent_at.unwrap_or(now), now);
             if let Some(source) = task.ticket.source() {
-                source.learned(tasks, took);
+                source.learned(tasks, took, self.crowded_until.is_some_and(|until| now < until));
             }
         }
         let mut bad = Vec::new();

@@ -16,6 +16,8 @@ pub(crate) struct SupervisorConfig {
     pub(crate) idle_timeout: Option<Duration>,
     /// When a worker is replaced by a fresh one.
     pub(crate) recycle: Recycle,
+    /// How many processors workers and parent have together.
+    pub(crate) cores: usize,
     /// The program, for people.
     pub(crate) program: Arc<str>,
     /// The parent's process id.

@@ -1,6 +1,6 @@
 //! Who gets which task: idle workers first, then even shares; suspects, and what must not run twice, alone.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stokehold_protocol::{Failure, Outgoing, code};
 
@@ -16,6 +16,15 @@ use crate::core::Flaw;
 /// Bytes of inputs in one frame, at most: with its head within the smallest `max_frame` that there is, and within what a pipe
 /// takes at once.
 const BATCH_BYTES: usize = 32 * 1024;
+
+/// Tasks of which so many or more go into one frame are tiny: less than some tens of microseconds each.
+const TINY_FROM: usize = 8;
+
+/// So long tiny tasks wait at the most for busy workers while others are idle: a few frames' time.
+pub(in crate::core) const WITHHELD_MAX: Duration = Duration::from_micros(500);
+
+/// So long after more workers were busy than there are processors it is not judged how long tasks take.
+const CROWDED_FOR: Duration = Duration::from_millis(10);
 
 /// What became of a task that was taken from the queue for a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,44 +43,74 @@ impl<T: Ticket> Supervisor<T> {
     pub(super) fn hand_out(&mut self, now: Instant) {
         let count = self.slots.len();
         self.turn = (self.turn + 1) % count.max(1);
+        // Tiny tasks go to those who did some before, whose memory is still in the processor's caches.
+        let begin = if self.front_size() as usize >= TINY_FROM { 0 } else { self.turn };
+        let mut busy = self.slots.iter().filter(|place| place.is_busy()).count();
+        let withheld = self.withheld.take();
+        let is_late = withheld.is_some_and(|since| now >= since + WITHHELD_MAX);
         // First every idle worker, then the rest in even shares: with few tasks nobody waits behind another.
         for only_idle in [true, false] {
             // While suspects wait, nobody's window is filled: every worker becomes idle soon, and takes one.
             if !only_idle && self.store.waiting_alone() > 0 {
-                return;
+                break;
             }
-            let takes = |place: &&Slot| place.credit() > 0 && (!only_idle || !place.is_busy());
+            let only_busy = self.withheld.is_some();
+            let takes =
+                |place: &&Slot| place.credit() > 0 && if place.is_busy() { !only_idle } else { !only_busy };
             let takers = self.slots.iter().filter(takes).count();
             let share = self.store.waiting().div_ceil(takers.max(1));
             let share = u32::try_from(share).unwrap_or(u32::MAX);
             for offset in 0..count {
-                let slot = (self.turn + offset) % count;
+                let slot = (begin + offset) % count;
                 let Some(place) = self.slots.get(slot).filter(takes) else { continue };
                 let credit = place.credit();
                 let quota = match only_idle {
                     // One task, or one frame of tiny ones.
-                    true => credit.min(share).min(self.frame_size(slot)),
+                    true => {
+                        let size = self.frame_size(slot);
+                        if busy > 0 && !is_late && !self.is_worth_another_worker(size, busy) {
+                            self.withheld = Some(withheld.unwrap_or(now));
+                            break;
+                        }
+                        credit.min(share.max(size / 2)).min(size)
+                    }
                     false if self.is_worth_a_frame(slot, share) => credit.min(share),
                     false => 0,
                 };
                 if quota > 0 {
                     self.fill(slot, quota, now);
+                    busy += usize::from(only_idle);
                 }
                 if self.store.waiting() == 0 {
-                    return;
+                    break;
                 }
             }
         }
+        if busy > self.config.cores {
+            self.crowded_until = Some(now + CROWDED_FOR);
+        }
+    }
+
+    /// Whether the tiny tasks that wait are so many that another worker should begin, although some are at it: waking it costs as
+    /// much as some of the tasks, and where all processors are busy it only takes turns with the others. They do not wait for long,
+    /// because nobody knows whether the others are as quick as before.
+    fn is_worth_another_worker(&self, size: u32, busy: usize) -> bool {
+        let size = size as usize;
+        let enough = if busy < self.config.cores { size / 4 } else { 2 * size };
+        size < TINY_FROM || self.store.waiting() >= enough || self.store.waiting_alone() > 0
     }
 
     /// How many of the tasks that wait go to that worker in one frame.
     fn frame_size(&mut self, slot: usize) -> u32 {
         match self.slots.get(slot) {
-            Some(place) if place.takes_batches() => {
-                self.store.peek_ticket().and_then(Ticket::source).map_or(1, Source::batch_size)
-            }
+            Some(place) if place.takes_batches() => self.front_size(),
             _ => 1,
         }
+    }
+
+    /// How many like the first that waits go into one frame.
+    fn front_size(&mut self) -> u32 {
+        self.store.peek_ticket().and_then(Ticket::source).map_or(1, Source::batch_size)
     }
 
     /// Whether so many tasks should go to a worker now. Few of many tiny ones had better wait, while it has others to do, until

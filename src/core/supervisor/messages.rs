@@ -116,7 +116,7 @@ impl<T: Ticket> Supervisor<T> {
         let sent = task.sent_at.unwrap_or(now);
         if let Some(source) = task.ticket.source() {
             let (tasks, took) = place.pace.answered(1, sent, now);
-            source.learned(tasks, took);
+            source.learned(tasks, took, self.crowded_until.is_some_and(|until| now < until));
         }
         self.released.tasks += 1;
         self.released.bytes += task.weight;

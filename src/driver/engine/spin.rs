@@ -1,6 +1,5 @@
 //! Looking for answers without sleeping, while a caller waits for few tasks that are all being done: see [`Spin`].
 
-use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use stokehold_protocol::{Next, Spin};
 
 use super::Engine;
+use crate::builder::cores;
 use crate::driver::Shared;
 use crate::driver::connection::ReadOutcome;
 
@@ -29,8 +29,7 @@ pub(super) struct Look {
 impl Look {
     /// One for this machine, off if `spin` is false.
     pub(super) fn new(spin: bool) -> Self {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let busy_max = cores - 1;
+        let busy_max = cores() - 1;
         Self { spin: Spin::new(spin && busy_max > 0), busy_max, in_a_row: 0, slots: Vec::new() }
     }
 }

@@ -4,6 +4,7 @@ use super::World;
 use crate::core::outbox::OUTBOX_BYTES_FULL;
 use crate::core::slot::{Due, Life};
 use crate::core::store::Store;
+use crate::core::supervisor::WITHHELD_MAX;
 
 /// What may stand in an outbox that is full: a last task, and refusals.
 const OUTBOX_BYTES_MAX: usize = 2 * OUTBOX_BYTES_FULL;
@@ -161,7 +162,9 @@ impl World {
             assert!(place.stopping.is_some(), "task {} is over, and its worker goes on with it", ghost.task);
         }
         let idle = place.takes_tasks() && place.session.open_count() == 0 && place.credit() > 0;
-        assert!(!(idle && self.core.store.waiting() > 0), "slot {slot} is idle while tasks wait");
+        let is_withheld = self.core.withheld.is_some_and(|since| self.now < since + WITHHELD_MAX);
+        let may_idle = is_withheld && self.core.slots.iter().any(|place| place.is_busy());
+        assert!(!idle || self.core.store.waiting() == 0 || may_idle, "slot {slot} is idle while tasks wait");
         assert!(place.outbox.len() < OUTBOX_BYTES_MAX, "too much waits for slot {slot}");
         if let Some(child) = child.filter(|child| child.reads && !child.input_ended) {
             assert!(place.outbox.is_empty(), "bytes for slot {slot} were forgotten");
