@@ -344,6 +344,11 @@ impl<T: Ticket> Supervisor<T> {
         into.append(&mut self.actions);
     }
 
+    /// How many processors there are.
+    pub(crate) fn cores(&self) -> usize {
+        self.config.cores
+    }
+
     /// The room in the queue that became free since the last call.
     pub(crate) fn take_released(&mut self) -> Released {
         std::mem::take(&mut self.released)

@@ -76,7 +76,7 @@ pub(crate) struct Ended {
 impl Engine {
     pub(crate) fn new(core: Supervisor<Ticket>, launch: Launch, spin: bool) -> io::Result<Self> {
         Ok(Self {
-            look: Look::new(spin),
+            look: Look::new(spin, core.cores()),
             core,
             launch,
             spawner: Spawner::get()?,

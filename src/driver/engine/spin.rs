@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use stokehold_protocol::{Next, Spin};
 
 use super::Engine;
-use crate::builder::cores;
 use crate::driver::Shared;
 use crate::driver::connection::ReadOutcome;
 
@@ -27,9 +26,9 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// One for this machine, off if `spin` is false.
-    pub(super) fn new(spin: bool) -> Self {
-        let busy_max = cores() - 1;
+    /// One for a machine of so many processors, off if `spin` is false.
+    pub(super) fn new(spin: bool, cores: usize) -> Self {
+        let busy_max = cores.saturating_sub(1);
         Self { spin: Spin::new(spin && busy_max > 0), busy_max, in_a_row: 0, slots: Vec::new() }
     }
 }
