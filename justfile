@@ -35,10 +35,16 @@ demo *args:
 example name *args:
     cargo run --example {{name}} -- {{args}}
 
-# The measuring programs. Nothing is judged; read the ratios.
+# Stokehold against the limits of this machine, in less than 5 minutes: goals, ratios, figures. `just bench W1 W6` is a part.
 bench *args:
     cargo build --release -p stokehold-cli
     cargo run --release -p stokehold-benches -- {{args}}
+
+# The same with the peers, which it installs into target/peers: some 20 minutes. `--save FILE.md` keeps it, with plots.
+bench-peers *args:
+    benches/peers/install.sh
+    cargo build --release -p stokehold-cli
+    cargo run --release -p stokehold-benches -- --peers benches/peers/peers.tsv {{args}}
 
 # A storm of `kill -9` over Stokehold and the pools of Python, as a table; needs python3 and, once, the network.
 kill-storm *args:

@@ -7,7 +7,7 @@ use stokehold::Data;
 
 use crate::census::Census;
 use crate::measure::Outcome;
-use crate::ours::{self, Transport};
+use crate::ours;
 
 const CYCLES: u64 = 2000;
 /// Where the process is looked at. The first look is not at the start: what is made once is there by then.
@@ -29,7 +29,7 @@ pub(crate) fn run() -> Outcome<()> {
     )?;
     let mut looks = Vec::new();
     for cycle in 1..=CYCLES {
-        let pool = ours::start(Transport::Dedicated, WORKERS, &["numbers"])?;
+        let pool = ours::builder(&["add-one"])?.workers(WORKERS).start()?;
         pool.submit_data("DO", &Data::encode(&cycle)?)?.wait()?;
         ours::end(pool)?;
         if LOOKS.contains(&cycle) {

@@ -7,22 +7,36 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stokehold::{Pool, WorkerCommand};
+use stokehold::{Pool, PoolBuilder, WorkerCommand};
 use stokehold_child::{Data, Init, Worker};
 
-use crate::measure::{Outcome, Scratch, monotonic_ns, pin_by_arg};
+use crate::contest::touch;
+use crate::measure::{Outcome, Scratch, monotonic_ns};
 
 /// Longer than any worker of these should need for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// As large as the protocol allows.
+const FRAME_BYTES: u32 = 134_217_727;
 
 /// What this program does as a worker.
 pub(crate) fn serve(mode: &[&str]) -> ExitCode {
+    let worker = |_: &mut Init| Ok::<_, io::Error>(0_u64);
     match *mode {
-        ["echo", cpu] => match pin_by_arg(cpu) {
-            Ok(()) => stokehold_child::serve_raw(|input, _| Data::from_encoded(input.to_vec())),
-            Err(_) => ExitCode::FAILURE,
-        },
-        ["numbers"] => stokehold_child::serve(|number: u64, _| Ok::<_, io::Error>(number)),
+        ["echo"] => Worker::new(worker)
+            .max_frame(FRAME_BYTES)
+            .on_raw("DO", |_, input, context| Ok::<_, io::Error>(context.keep(input)))
+            .serve(),
+        ["touch"] => Worker::new(worker)
+            .max_frame(FRAME_BYTES)
+            .on_raw("DO", |_, input, _| Data::encode(&touch(input)))
+            .serve(),
+        ["count"] => Worker::new(worker)
+            .on_raw("DO", |count, _, _| {
+                *count += 1;
+                Ok::<_, io::Error>(Data::nil())
+            })
+            .serve(),
+        ["add-one"] => stokehold_child::serve(|number: u64, _| Ok::<_, io::Error>(number + 1)),
         ["stamp-ready", file] => Worker::new(move |_: &mut Init| stamp(file))
             .on_raw("DO", |(), input, _| Data::from_encoded(input.to_vec()))
             .serve(),
@@ -40,31 +54,9 @@ pub(crate) fn serve(mode: &[&str]) -> ExitCode {
     }
 }
 
-/// How the protocol reaches a worker.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Transport {
-    Stdio,
-    Dedicated,
-}
-
-impl Transport {
-    pub(crate) const ALL: [Self; 2] = [Self::Stdio, Self::Dedicated];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Stdio => "stdio",
-            Self::Dedicated => "dedicated pipes",
-        }
-    }
-}
-
 /// A pool of workers in that mode, all settings at their defaults.
-pub(crate) fn start(transport: Transport, workers: usize, mode: &[&str]) -> Outcome<Pool> {
-    let command = match transport {
-        Transport::Stdio => WorkerCommand::new(std::env::current_exe()?),
-        Transport::Dedicated => WorkerCommand::current_exe(),
-    };
-    Ok(Pool::builder(command.arg("worker").args(mode)).workers(workers).start()?)
+pub(crate) fn builder(mode: &[&str]) -> Outcome<PoolBuilder> {
+    Ok(Pool::builder(WorkerCommand::current_exe().arg("worker").args(mode)))
 }
 
 /// Ends a pool and makes sure that its workers' processor time is counted and none is left.
