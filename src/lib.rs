@@ -102,7 +102,25 @@
 //! # Tuning
 //!
 //! Defaults are meant to be the fast ones. How many tasks a worker holds adapts to how fast it answers
-//! ([`PoolBuilder::window`] fixes it). See [`PoolBuilder`] for the bounds and timeouts, each with its reason.
+//! ([`PoolBuilder::window`] fixes it): one while tasks take a millisecond or more. Tiny tasks of a channel, of `map` and of `imap`
+//! travel many to a frame, as many as take 250 µs, each with an outcome of its own; there is no chunk size to be found. Those of
+//! [`Pool::submit`] travel one by one: it is the way for tasks that are worth a handle. What a policy says of each task (a time
+//! limit, at most once, a key) keeps it in a frame of its own, at about three times the cost.
+//!
+//! Where one thread submits and waits, both ends look for what comes before they sleep, which costs processor time and saves most
+//! of the way there and back ([`Latency`]). Payloads of 16 KiB or more are not copied in this process: make the [`Data`] once and
+//! submit it as often as you like.
+//!
+//! ```no_run
+//! use stokehold::{Latency, Pool, WorkerCommand};
+//!
+//! // On a machine that is full anyhow, whose workers answer with up to 64 MiB.
+//! let command = WorkerCommand::sibling("worker");
+//! let pool = Pool::builder(command).latency(Latency::Block).max_frame(64 << 20).start()?;
+//! # Ok::<(), stokehold::StartError>(())
+//! ```
+//!
+//! See [`PoolBuilder`] for the bounds and timeouts, each with its reason.
 //!
 //! # Platform
 //!
