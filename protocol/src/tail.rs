@@ -48,6 +48,11 @@ impl SharedTail {
             Err(whole) => whole.get(start..).unwrap_or_default().to_vec(),
         }
     }
+
+    /// The whole buffer, if nobody else owns it and none of it was left out; else it is dropped.
+    pub fn into_sole(self) -> Option<Vec<u8>> {
+        Arc::try_unwrap(self.whole).ok().filter(|_| self.start == 0)
+    }
 }
 
 impl Deref for SharedTail {
@@ -76,6 +81,7 @@ mod tests {
         let tail = SharedTail::new(bytes);
         let copy = tail.clone().into_vec();
         assert_ne!(copy.as_ptr(), address, "somebody else still owns it");
+        assert!(tail.clone().into_sole().is_none());
         let back = tail.into_vec();
         assert_eq!((back.as_ptr(), &back), (address, &copy));
     }

@@ -51,6 +51,12 @@ impl Body {
         self.rest.as_ref()
     }
 
+    /// What it is made of.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<SharedTail>) {
+        (self.bytes, self.rest)
+    }
+
     /// All of it in one piece.
     pub(crate) fn into_vec(self) -> Vec<u8> {
         let Self { mut bytes, rest } = self;

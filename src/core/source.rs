@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stokehold_protocol::{Recipient, Values, write_batch_head, write_head};
 
-use super::Policy;
+use super::{Body, Policy};
 
 /// How much work, in time, goes into one frame. The cost of a frame and of looking at it, some microseconds on both sides
 /// together, is then lost in it; and a worker that holds two of them, one to do and one behind it, holds no more than half a
@@ -92,11 +92,14 @@ impl Source {
     }
 
     /// The inputs in such a body.
-    pub(crate) fn inputs<'a>(&self, count: u32, body: &'a [u8]) -> Values<'a> {
+    pub(crate) fn inputs<'a>(&self, count: u32, body: &'a Body) -> Values<'a> {
+        if let Some(inputs) = body.rest() {
+            return Values::new(count, inputs);
+        }
         // They stand at its end; the length of what stands in front follows from the names and the number.
         let mut head = Vec::new();
         self.write_batch(count, &[], &mut head);
-        Values::new(count, body.get(head.len()..).unwrap_or_default())
+        Values::new(count, body.bytes().get(head.len()..).unwrap_or_default())
     }
 
     /// How many go into one frame now. More than one only where nobody asked for anything that is of each by itself: a limit of
@@ -221,7 +224,10 @@ mod tests {
             let message = Message::decode(&many).unwrap();
             let batch = Batch::decode(message.data).unwrap();
             assert_eq!((message.request, batch.request, batch.items.left()), ("BATCH", "half", count));
-            assert_eq!(batch.items, source.inputs(count, &many), "and found again");
+            let body = Body::in_one_piece(many.clone());
+            assert_eq!(batch.items, source.inputs(count, &body), "and found again");
+            let shared = Body::with_rest(Vec::new(), stokehold_protocol::SharedTail::new(inputs));
+            assert_eq!(batch.items, source.inputs(count, &shared), "where they lie by themselves, too");
         }
     }
 

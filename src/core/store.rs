@@ -6,6 +6,8 @@
 
 use std::time::Instant;
 
+use super::Body;
+
 mod line;
 mod memory;
 mod run;
@@ -58,6 +60,10 @@ impl Release {
     }
 }
 
+/// Bytes of inputs in one frame, at most: with its head within the smallest `max_frame` that there is, and within what a pipe
+/// takes at once.
+pub(crate) const BATCH_BYTES: usize = 62 * 1024;
+
 /// Which tasks a worker may be given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Pull {
@@ -85,7 +91,7 @@ pub(crate) trait Store<T> {
     /// Puts a task into the table as one that was handed out, like the one that it was part of.
     fn insert_held(&mut self, task: NewTask<T>, like: &Task<T>) -> Option<TaskKey>;
     /// Memory of bodies that is needed no more, to be used again.
-    fn recycle(&mut self, body: Vec<u8>);
+    fn recycle(&mut self, body: Body);
     /// Whether a task is in the table and no worker holds it.
     fn is_waiting(&self, key: TaskKey) -> bool;
     /// A task that is in the table.

@@ -111,7 +111,7 @@ fn no_frame_has_more_bytes_than_the_smallest_limit_there_is() {
     let (mut world, channel) = grown(1, 1_000);
     let tasks = world.put_run(channel, &[vec![10_000; 7], vec![40_000], vec![0; 3]].concat());
     world.settle();
-    assert_eq!(world.frames(0), [3, 3, 1, 1, 3]);
+    assert_eq!(world.frames(0), [6, 5]);
     world.answer_everything();
     assert!(done(&world, &tasks));
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use stokehold_protocol::SHARED_BYTES_MIN;
+use stokehold_protocol::{SHARED_BYTES_MIN, SharedTail};
 
 use super::super::action::Ticket;
 use super::super::source::Source;
@@ -24,6 +24,8 @@ pub(crate) struct MemoryStore<T> {
     bodies: Vec<Vec<u8>>,
     /// The memory of runs that are handed out to the end.
     run_buffers: Vec<RunBuffers>,
+    /// The other half of those whose inputs are on their way as they lie.
+    run_ends: Vec<Vec<u32>>,
     paused: BinaryHeap<Reverse<(Instant, TaskKey)>>,
     /// How many of `paused` still name a task that pauses.
     pausing: usize,
@@ -72,6 +74,7 @@ impl<T> MemoryStore<T> {
             alone: Line::new(),
             bodies: Vec::new(),
             run_buffers: Vec::new(),
+            run_ends: Vec::new(),
             paused: BinaryHeap::new(),
             pausing: 0,
             len: 0,
@@ -172,23 +175,34 @@ impl<T> MemoryStore<T> {
     {
         let mut body = self.body();
         let Some(Waiting::Run(run)) = self.queue.waiting.front_mut() else { return None };
-        let Taken { ticket, number, count, inputs, is_last } = run.take(most, bytes);
+        let Taken { ticket, number, count, inputs, is_last, is_first } = run.take(most, bytes);
         let weight = inputs.len();
         // What is shared stays where it is: the run is then of no use to anybody else.
-        let is_shared = count == 1 && weight >= SHARED_BYTES_MIN && is_last;
+        let is_shared = weight >= SHARED_BYTES_MIN && is_last && (count == 1 || is_first);
+        let inputs = if is_shared { &[] } else { inputs };
         let mut policy = Policy::default();
         if let Some(source) = ticket.source() {
             policy = source.policy();
             source.sent(count);
             match count {
-                1 => source.write_one(if is_shared { &[] } else { inputs }, &mut body),
+                1 => source.write_one(inputs, &mut body),
                 _ => source.write_batch(count, inputs, &mut body),
             }
         }
         let mut body = if count == 1 { Body::from(body) } else { Body::in_one_piece(body) };
         if is_last && let Some(Waiting::Run(run)) = self.queue.waiting.pop_front() {
             if is_shared {
-                body = Body::with_rest(body.take_memory(), run.into_last_input());
+                let inputs = match count {
+                    1 => run.into_last_input(),
+                    _ => {
+                        let (inputs, ends) = run.into_inputs();
+                        if self.run_ends.len() < SPARE_KEPT {
+                            self.run_ends.push(ends);
+                        }
+                        inputs
+                    }
+                };
+                body = Body::with_rest(body.take_memory(), inputs);
             } else if self.run_buffers.len() < SPARE_KEPT {
                 self.run_buffers.push(run.into_buffers());
             }
@@ -296,7 +310,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
     fn split(&mut self, key: TaskKey) -> (Vec<TaskKey>, usize) {
         let mut keys = Vec::new();
         let Some(mut task) = self.finish(key) else { return (keys, 0) };
-        let whole = task.body.take_memory();
+        let whole = std::mem::take(&mut task.body);
         let Some(source) = task.ticket.source() else { return (keys, task.weight) };
         let policy = source.policy();
         let mut inputs = source.inputs(task.items, &whole);
@@ -355,10 +369,17 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
         self.insert(task, Place::Held)
     }
 
-    fn recycle(&mut self, mut body: Vec<u8>) {
+    fn recycle(&mut self, body: Body) {
+        let (mut body, rest) = body.into_parts();
         if body.capacity() > 0 && body.capacity() <= SPARE_BYTES_MAX && self.bodies.len() < SPARE_KEPT {
             body.clear();
             self.bodies.push(body);
+        }
+        // The inputs of a run that was sent as it lay; it was written to the end, so that nobody else owns them.
+        if self.run_buffers.len() < SPARE_KEPT
+            && let Some(bytes) = rest.and_then(SharedTail::into_sole)
+        {
+            self.run_buffers.push(RunBuffers::of_memory(bytes, self.run_ends.pop().unwrap_or_default()));
         }
     }
 
@@ -392,7 +413,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
     fn clear(&mut self, key: TaskKey) {
         let Some(entry) = self.entry(key) else { return };
         let Some(task) = &mut entry.task else { return };
-        let (tasks, body) = (task.left() as usize, task.body.take_memory());
+        let (tasks, body) = (task.left() as usize, std::mem::take(&mut task.body));
         entry.task = None;
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);

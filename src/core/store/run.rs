@@ -8,8 +8,9 @@ use stokehold_protocol::SharedTail;
 use super::super::action::Ticket;
 use super::NewTask;
 
-/// Bytes of inputs in one run, at most, but for one input: a slow task of many holds no more than that.
-const RUN_BYTES: usize = 64 * 1024;
+/// Bytes of inputs in one run, at most, but for one input: a slow task of many holds no more than that. As many as one frame takes
+/// ([`BATCH_BYTES`](super::BATCH_BYTES)), but for one of some bytes, so that a run of small ones that are not tiny goes as it is.
+const RUN_BYTES: usize = 60 * 1024;
 
 /// Inputs in one run, at most.
 const RUN_ITEMS: usize = 4_096;
@@ -67,6 +68,14 @@ impl RunBuffers {
         self.bytes.len() >= RUN_BYTES || self.ends.len() >= RUN_ITEMS
     }
 
+    /// From memory that was in use elsewhere.
+    pub(super) fn of_memory(mut bytes: Vec<u8>, ends: Vec<u32>) -> Self {
+        bytes.clear();
+        // One with a single large input is not to be kept at that size.
+        bytes.shrink_to(2 * RUN_BYTES);
+        Self { bytes, ends }
+    }
+
     fn end_input(&mut self) {
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
     }
@@ -81,6 +90,8 @@ pub(super) struct Taken<'a, T> {
     pub(super) inputs: &'a [u8],
     /// None is left behind them.
     pub(super) is_last: bool,
+    /// Nothing was taken before them.
+    pub(super) is_first: bool,
 }
 
 impl<T> Run<T> {
@@ -118,12 +129,16 @@ impl<T> Run<T> {
 
     /// Its memory, emptied.
     pub(super) fn into_buffers(self) -> RunBuffers {
-        let mut buffers = self.buffers;
-        buffers.bytes.clear();
-        buffers.ends.clear();
-        // One with a single large input is not to be kept at that size.
-        buffers.bytes.shrink_to(2 * RUN_BYTES);
-        buffers
+        let RunBuffers { bytes, mut ends } = self.buffers;
+        ends.clear();
+        RunBuffers::of_memory(bytes, ends)
+    }
+
+    /// All inputs of one that was taken as a whole, where they lie, and the rest of its memory, emptied.
+    pub(super) fn into_inputs(self) -> (SharedTail, Vec<u32>) {
+        let RunBuffers { bytes, mut ends } = self.buffers;
+        ends.clear();
+        (SharedTail::new(bytes), ends)
     }
 
     /// The last input of one that was taken to the end, where it lies.
@@ -165,11 +180,12 @@ impl<T: Ticket> Run<T> {
         let end = self.end_of(count);
         let taken = u32::try_from(count).unwrap_or(u32::MAX);
         let (ticket, number) = (self.ticket.split_front(taken), self.number);
+        let is_first = self.taken == 0;
         self.taken += count;
         self.number += u64::from(taken);
         let inputs = self.buffers.bytes.get(begin..end).unwrap_or_default();
         let is_last = self.taken == self.buffers.ends.len();
-        Taken { ticket, number, count: taken, inputs, is_last }
+        Taken { ticket, number, count: taken, inputs, is_last, is_first }
     }
 }
 

@@ -50,7 +50,7 @@ impl<T: Ticket> Supervisor<T> {
         self.fail_bad(slot, &mut task, bad, now);
         if is_whole {
             self.released.bytes += task.weight;
-            return self.store.recycle(task.body.take_memory());
+            return self.store.recycle(task.body);
         }
         // It was answered, and not by what it was asked for. Some may have been done; nobody is to blame but the worker.
         self.end_garbled(slot, bad_results(given.err()));
@@ -145,7 +145,7 @@ impl<T: Ticket> Supervisor<T> {
     fn fail_bad(&mut self, slot: usize, task: &mut Task<T>, bad: Vec<Bad<T>>, now: Instant) {
         // The batch's own ticket knows nothing of a source any more if these were the last.
         let Some(source) = bad.first().and_then(|bad| bad.ticket.source()) else { return };
-        let mut inputs = source.inputs(task.items, task.body.bytes());
+        let mut inputs = source.inputs(task.items, &task.body);
         let mut read = 0;
         for Bad { ticket, number, place, failure } in bad {
             let mut input = None;

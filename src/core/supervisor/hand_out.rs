@@ -7,15 +7,11 @@ use stokehold_protocol::{Failure, Outgoing, code};
 use super::super::action::{Action, Event, Ticket};
 use super::super::slot::Slot;
 use super::super::source::Source;
-use super::super::store::{Pull, Release, Store};
+use super::super::store::{BATCH_BYTES, Pull, Release, Store};
 use super::super::{Limit, TaskErrorKind, TaskKey};
 use super::Supervisor;
 #[cfg(test)]
 use crate::core::Flaw;
-
-/// Bytes of inputs in one frame, at most: with its head within the smallest `max_frame` that there is, and within what a pipe
-/// takes at once.
-const BATCH_BYTES: usize = 32 * 1024;
 
 /// Tasks of which so many or more go into one frame are tiny: less than some tens of microseconds each.
 const TINY_FROM: usize = 8;

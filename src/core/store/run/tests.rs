@@ -32,8 +32,9 @@ fn take_all(run: &mut Run<Card>, most: u32, bytes: usize) -> Vec<u32> {
     let mut counts = Vec::new();
     let mut number = 1;
     while run.left() > 0 {
-        let Taken { ticket, number: first, count, inputs, is_last } = run.take(most, bytes);
+        let Taken { ticket, number: first, count, inputs, is_last, is_first } = run.take(most, bytes);
         assert_eq!((first, ticket.number, ticket.count), (number, number, count));
+        assert_eq!(is_first, number == 1);
         assert!(inputs.starts_with(&sized(number, 6)), "the inputs are those of its tasks");
         number += u64::from(count);
         counts.push(count);
