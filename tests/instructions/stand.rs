@@ -154,7 +154,7 @@ impl Stand {
         let source = Arc::new(Source::new("square", PARENT, Policy::default()));
         for _ in 0..times / u64::from(together) {
             let ticket = Tag { count: together, source: Some(Arc::clone(&source)) };
-            let buffers = self.core.take_run_buffers().pop().unwrap_or_default();
+            let buffers = self.core.run_buffers().pop().unwrap_or_default();
             let mut run = Run::new(ticket, self.submitted + 1, buffers);
             for _ in 0..together {
                 run.push(b"\x07");

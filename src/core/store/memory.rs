@@ -8,7 +8,7 @@ use stokehold_protocol::SHARED_BYTES_MIN;
 
 use super::super::action::Ticket;
 use super::super::source::Source;
-use super::super::{Body, Policy};
+use super::super::{Body, Policy, Spare};
 use super::line::{Line, STALE_KEPT, Waiting};
 use super::run::Taken;
 use super::{NewTask, Pull, Release, Run, RunBuffers, Store, Task, TaskKey};
@@ -21,9 +21,9 @@ pub(crate) struct MemoryStore<T> {
     queue: Line<T>,
     alone: Line<T>,
     /// Empty bodies.
-    bodies: Vec<Vec<u8>>,
+    bodies: Spare<Vec<u8>>,
     /// The memory of runs that are handed out to the end.
-    run_buffers: Vec<RunBuffers>,
+    run_buffers: Spare<RunBuffers>,
     paused: BinaryHeap<Reverse<(Instant, TaskKey)>>,
     /// How many of `paused` still name a task that pauses.
     pausing: usize,
@@ -56,12 +56,6 @@ enum Place {
     Queue,
 }
 
-/// Empty bodies, and memory of runs, kept for the next: enough for what a turn hands out, and little enough to forget about.
-const SPARE_KEPT: usize = 16;
-
-/// Larger ones are given back.
-const SPARE_BYTES_MAX: usize = 128 * 1024;
-
 impl<T> MemoryStore<T> {
     /// An empty store.
     pub(crate) fn new() -> Self {
@@ -70,8 +64,8 @@ impl<T> MemoryStore<T> {
             free: Vec::new(),
             queue: Line::new(),
             alone: Line::new(),
-            bodies: Vec::new(),
-            run_buffers: Vec::new(),
+            bodies: Spare::default(),
+            run_buffers: Spare::default(),
             paused: BinaryHeap::new(),
             pausing: 0,
             len: 0,
@@ -189,8 +183,8 @@ impl<T> MemoryStore<T> {
         if is_last && let Some(Waiting::Run(run)) = self.queue.waiting.pop_front() {
             if is_shared {
                 body = Body::with_rest(body.take_memory(), run.into_last_input());
-            } else if self.run_buffers.len() < SPARE_KEPT {
-                self.run_buffers.push(run.into_buffers());
+            } else {
+                self.run_buffers.keep(run.into_buffers());
             }
         }
         let tasks = count as usize;
@@ -209,8 +203,8 @@ impl<T> MemoryStore<T> {
     }
 
     /// The memory of runs that were handed out to the end.
-    pub(crate) fn take_run_buffers(&mut self) -> Vec<RunBuffers> {
-        std::mem::take(&mut self.run_buffers)
+    pub(crate) fn run_buffers(&mut self) -> &mut Spare<RunBuffers> {
+        &mut self.run_buffers
     }
 }
 
@@ -238,7 +232,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
         let tasks = run.left() as usize;
         self.queue.live += tasks;
         self.len += tasks;
-        self.queue.waiting.push_back(Waiting::Run(Box::new(run)));
+        self.queue.waiting.push_back(Waiting::Run(run));
     }
 
     fn peek_ticket(&mut self) -> Option<&T> {
@@ -355,11 +349,8 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
         self.insert(task, Place::Held)
     }
 
-    fn recycle(&mut self, mut body: Vec<u8>) {
-        if body.capacity() > 0 && body.capacity() <= SPARE_BYTES_MAX && self.bodies.len() < SPARE_KEPT {
-            body.clear();
-            self.bodies.push(body);
-        }
+    fn recycle(&mut self, body: Vec<u8>) {
+        self.bodies.keep(body);
     }
 
     fn is_waiting(&self, key: TaskKey) -> bool {

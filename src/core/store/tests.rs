@@ -250,7 +250,7 @@ fn push_run(
 ) -> Known {
     let count = 1 + random.below(12) as u32;
     let ticket = Card { number: first, count, source: Some(Rc::clone(source)) };
-    let mut run = Run::new(ticket, first, store.take_run_buffers().pop().unwrap_or_default());
+    let mut run = Run::new(ticket, first, store.run_buffers().pop().unwrap_or_default());
     let mut sizes = Vec::new();
     for number in (first..).take(count as usize) {
         let input = input(number, random.below(SIZE_MAX));
