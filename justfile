@@ -46,6 +46,10 @@ bench-peers *args:
     cargo build --release -p stokehold-cli
     cargo run --release -p stokehold-benches -- --peers benches/peers/peers.tsv {{args}}
 
+# Instructions a task, against tests/instructions/counts.txt; `just instructions --write` writes that anew. Needs valgrind.
+instructions *args:
+    cargo run --release -p stokehold-tests --bin instructions -- {{args}}
+
 # A storm of `kill -9` over Stokehold and the pools of Python, as a table; needs python3 and, once, the network.
 kill-storm *args:
     sh benches/kill_storm/run.sh {{args}}

@@ -16,6 +16,7 @@ mod recycle;
 mod restart;
 mod slot;
 mod source;
+mod spare;
 mod store;
 mod supervisor;
 mod timers;
@@ -35,6 +36,7 @@ pub use policy::{Policy, RetryFailures};
 pub use recycle::Recycle;
 pub use slot::Rung;
 pub(crate) use source::Source;
+pub(crate) use spare::{Buffer, Spare};
 pub(crate) use store::{NewTask, Run, RunBuffers, TaskKey};
 pub(crate) use supervisor::{Released, Supervisor, SupervisorConfig};
 

@@ -13,7 +13,7 @@ use super::slot::{Due, Life, Rung, Slot};
 use super::source::Source;
 use super::store::{MemoryStore, NewTask, Run, RunBuffers, Store};
 use super::timers::Timers;
-use super::{Cause, Death, Limit, Outbox, Remains, WorkerState};
+use super::{Cause, Death, Limit, Outbox, Remains, Spare, WorkerState};
 
 mod batches;
 mod config;
@@ -355,8 +355,8 @@ impl<T: Ticket> Supervisor<T> {
     }
 
     /// The memory of runs that were handed out, to be filled again.
-    pub(crate) fn take_run_buffers(&mut self) -> Vec<RunBuffers> {
-        self.store.take_run_buffers()
+    pub(crate) fn run_buffers(&mut self) -> &mut Spare<RunBuffers> {
+        self.store.run_buffers()
     }
 
     /// The slots whose outbox got bytes since the last call; one may be named twice.

@@ -5,12 +5,12 @@
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::connection::{Connection, Launch};
 use super::gate::{Mail, NewWork};
+use super::wakes::Wakes;
 use super::{Shared, Ticket};
 use crate::core::{Action, Rung, Supervisor};
 use crate::sys::{Poll, Ready, Spawner};
@@ -145,7 +145,7 @@ impl Engine {
         let now = self.look(&shared.clock);
         let mut work = std::mem::take(&mut self.work);
         let mut mail = std::mem::take(&mut self.mail);
-        shared.gate().collect(&mut work, &mut mail, self.core.take_run_buffers());
+        shared.gate().collect(&mut work, &mut mail, self.core.run_buffers());
         for work in work.drain(..) {
             match work {
                 NewWork::Run(run) => self.core.submit_run(run, now),
@@ -161,8 +161,8 @@ impl Engine {
     }
 
     /// Whom to wake when the lease is not held.
-    pub(super) fn take_wakes(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.gathered.wakes)
+    pub(super) fn take_wakes(&mut self) -> Wakes {
+        Wakes::take(&mut self.gathered.wakes)
     }
 
     /// Whether somebody is to be woken.

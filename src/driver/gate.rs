@@ -11,8 +11,9 @@ use crossbeam_channel::{Receiver, bounded};
 use stokehold_protocol::SharedTail;
 
 use super::letters::Letters;
+use super::wakes::Wakes;
 use super::{Handle, Items, Lane, Ticket, remember};
-use crate::core::{Body, DeadLetter, Death, NewTask, Policy, Run, RunBuffers};
+use crate::core::{Body, DeadLetter, Death, NewTask, Policy, Run, RunBuffers, Spare};
 use crate::sys;
 
 /// How much may be in a pool at a time.
@@ -85,9 +86,6 @@ pub(crate) enum NewWork {
     Task(NewTask<Ticket>),
 }
 
-/// Memory of runs kept for the next ones, and once as much again at the most.
-const RUN_BUFFERS_KEPT: usize = 16;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -109,7 +107,7 @@ struct State {
     /// Tasks in `work`.
     gathered: usize,
     /// Memory for the next runs.
-    run_buffers: Vec<RunBuffers>,
+    run_buffers: Spare<RunBuffers>,
     unanswered: usize,
     unanswered_bytes: usize,
     next_number: u64,
@@ -259,11 +257,11 @@ impl Gate {
 
     /// Answered tasks, or permits given back, make room. Gives whom to wake when no lock is held.
     #[must_use]
-    pub(super) fn release(&self, tasks: usize, bytes: usize) -> Vec<Waker> {
+    pub(super) fn release(&self, tasks: usize, bytes: usize) -> Wakes {
         let mut state = self.lock();
         state.unanswered = state.unanswered.saturating_sub(tasks);
         state.unanswered_bytes = state.unanswered_bytes.saturating_sub(bytes);
-        std::mem::take(&mut state.wakers)
+        Wakes::take(&mut state.wakers)
     }
 
     /// Whether jobs in hand are so many, or so large together, that they might not be let in with more.
@@ -296,15 +294,18 @@ impl Gate {
     }
 
     /// Everything that came in. Memory for the next runs is left for it.
-    pub(super) fn collect(&self, work: &mut Vec<NewWork>, mail: &mut Vec<Mail>, buffers: Vec<RunBuffers>) {
+    pub(super) fn collect(
+        &self,
+        work: &mut Vec<NewWork>,
+        mail: &mut Vec<Mail>,
+        buffers: &mut Spare<RunBuffers>,
+    ) {
         let mut state = self.lock();
         self.has_mail.store(false, Ordering::SeqCst);
         std::mem::swap(&mut state.work, work);
         std::mem::swap(&mut state.mail, mail);
         state.gathered = 0;
-        if state.run_buffers.len() < RUN_BUFFERS_KEPT {
-            state.run_buffers.extend(buffers);
-        }
+        state.run_buffers.take_from(buffers);
     }
 
     /// Whether something came in.
@@ -476,7 +477,7 @@ mod tests {
     /// What came in: how many jobs each run has, 0 for a task.
     fn collect(gate: &Gate) -> Vec<u32> {
         let (mut work, mut mail) = (Vec::new(), Vec::new());
-        gate.collect(&mut work, &mut mail, Vec::new());
+        gate.collect(&mut work, &mut mail, &mut Spare::default());
         let lens = work.iter().map(|work| match work {
             NewWork::Run(run) => run.left(),
             NewWork::Task(_) => 0,
@@ -511,7 +512,7 @@ mod tests {
         assert!(gate.submit_job(&lane, b"\x01").is_ok() && gate.submit_job(&lane, b"\x01").is_ok());
         assert!(matches!(gate.submit_job(&lane, b"\x01"), Err(Refusal::Full)));
         assert_eq!(lane.sent(), 2);
-        assert!(gate.release(1, 1).is_empty());
+        assert_eq!(gate.release(1, 1).into_wakers().count(), 0);
         assert!(matches!(gate.submit_job(&lane, &[0xc0; 100]), Err(Refusal::Full)), "by its bytes");
         assert!(gate.submit_job(&lane, b"\x01").is_ok());
         assert_eq!((lane.sent(), collect(&gate)), (3, vec![3]));

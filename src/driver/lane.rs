@@ -13,13 +13,8 @@ use std::task::Waker;
 use stokehold_protocol::Data;
 
 use super::remember;
-use crate::core::{Answer, Origin, Source, TaskError, Value};
-
-/// Batches kept for the next outcomes.
-const SPARE_KEPT: usize = 4;
-
-/// Larger ones are given back.
-const SPARE_BYTES_MAX: usize = 512 * 1024;
+use super::wakes::Wakes;
+use crate::core::{Answer, Buffer, Origin, Source, Spare, TaskError, Value};
 
 /// See the module.
 #[derive(Debug)]
@@ -65,7 +60,7 @@ impl Counts {
 #[derive(Debug, Default)]
 struct State {
     arrived: VecDeque<Batch>,
-    spare: Vec<Batch>,
+    spare: Spare<Batch>,
     waker: Option<Waker>,
     /// Who waits for either end to move.
     watchers: Vec<Waker>,
@@ -180,6 +175,18 @@ impl Batch {
     }
 }
 
+impl Buffer for Batch {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.large_bytes = 0;
+        self.outcomes.clear();
+    }
+
+    fn memory(&self) -> usize {
+        self.bytes.capacity() + self.outcomes.capacity() * size_of::<Arrived>()
+    }
+}
+
 impl Lane {
     pub(crate) fn new(source: Source) -> Self {
         Self {
@@ -260,16 +267,8 @@ impl Lane {
 
     /// The memory of a batch whose outcomes were all received.
     pub(crate) fn give_back(&self, mut batch: Batch) {
-        batch.bytes.clear();
-        batch.large_bytes = 0;
-        batch.outcomes.clear();
-        if batch.bytes.capacity() > SPARE_BYTES_MAX {
-            return;
-        }
-        let mut state = self.lock();
-        if state.spare.len() < SPARE_KEPT {
-            state.spare.push(batch);
-        }
+        batch.clear();
+        self.lock().spare.keep(batch);
     }
 
     /// Whether something has arrived; if not, `waker` is woken when it does.
@@ -332,14 +331,14 @@ impl Lane {
     #[inline]
     pub(crate) fn moved(&self) {
         if self.watched.load(Ordering::SeqCst) {
-            self.take_watchers().into_iter().for_each(Waker::wake);
+            self.take_watchers().wake();
         }
     }
 
     /// Who watches, to be woken when no lock is held.
-    pub(super) fn take_watchers(&self) -> Vec<Waker> {
+    pub(super) fn take_watchers(&self) -> Wakes {
         self.watched.store(false, Ordering::SeqCst);
-        std::mem::take(&mut self.lock().watchers)
+        Wakes::take(&mut self.lock().watchers)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

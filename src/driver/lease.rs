@@ -155,7 +155,7 @@ impl Shared {
         let wakes = engine.take_wakes();
         drop(held);
         drop(lease);
-        wakes.into_iter().for_each(Waker::wake);
+        wakes.wake();
         self.observer.pass_on();
         Some(result)
     }

@@ -18,6 +18,7 @@ mod looks;
 mod observer;
 mod shared;
 mod stderr;
+mod wakes;
 
 pub(crate) use cell::{Cell, Place};
 pub(crate) use connection::Launch;

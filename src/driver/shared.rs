@@ -213,7 +213,7 @@ impl Shared {
 
     /// Gives a place back.
     pub(crate) fn give_back(&self) {
-        self.gate.release(1, 0).into_iter().for_each(Waker::wake);
+        self.gate.release(1, 0).wake();
     }
 
     /// A result of so many bytes was taken.
@@ -256,7 +256,7 @@ impl Shared {
     pub(super) fn close_for(&self, refusal: Refusal) -> Vec<Waker> {
         let (mut wakers, lanes) = self.gate.close(refusal);
         for lane in lanes.iter().filter_map(Weak::upgrade) {
-            wakers.extend(lane.take_watchers());
+            wakers.extend(lane.take_watchers().into_wakers());
         }
         wakers
     }

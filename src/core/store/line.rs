@@ -19,7 +19,7 @@ pub(super) struct Line<T> {
 /// What stands in a line.
 #[derive(Debug)]
 pub(super) enum Waiting<T> {
-    Run(Box<Run<T>>),
+    Run(Run<T>),
     Task(TaskKey),
 }
 

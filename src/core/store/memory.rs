@@ -8,7 +8,7 @@ use stokehold_protocol::{SHARED_BYTES_MIN, SharedTail};
 
 use super::super::action::Ticket;
 use super::super::source::Source;
-use super::super::{Body, Policy};
+use super::super::{Body, Policy, Spare};
 use super::line::{Line, STALE_KEPT, Waiting};
 use super::run::Taken;
 use super::{NewTask, Pull, Release, Run, RunBuffers, Store, Task, TaskKey};
@@ -21,11 +21,11 @@ pub(crate) struct MemoryStore<T> {
     queue: Line<T>,
     alone: Line<T>,
     /// Empty bodies.
-    bodies: Vec<Vec<u8>>,
+    bodies: Spare<Vec<u8>>,
     /// The memory of runs that are handed out to the end.
-    run_buffers: Vec<RunBuffers>,
-    /// The other half of those whose inputs are on their way as they lie.
-    run_ends: Vec<Vec<u32>>,
+    run_buffers: Spare<RunBuffers>,
+    /// The rest of those whose inputs are on their way as they lie.
+    run_shells: Spare<RunBuffers>,
     paused: BinaryHeap<Reverse<(Instant, TaskKey)>>,
     /// How many of `paused` still name a task that pauses.
     pausing: usize,
@@ -58,12 +58,6 @@ enum Place {
     Queue,
 }
 
-/// Empty bodies, and memory of runs, kept for the next: enough for what a turn hands out, and little enough to forget about.
-const SPARE_KEPT: usize = 16;
-
-/// Larger ones are given back.
-const SPARE_BYTES_MAX: usize = 128 * 1024;
-
 impl<T> MemoryStore<T> {
     /// An empty store.
     pub(crate) fn new() -> Self {
@@ -72,9 +66,9 @@ impl<T> MemoryStore<T> {
             free: Vec::new(),
             queue: Line::new(),
             alone: Line::new(),
-            bodies: Vec::new(),
-            run_buffers: Vec::new(),
-            run_ends: Vec::new(),
+            bodies: Spare::default(),
+            run_buffers: Spare::default(),
+            run_shells: Spare::default(),
             paused: BinaryHeap::new(),
             pausing: 0,
             len: 0,
@@ -195,16 +189,14 @@ impl<T> MemoryStore<T> {
                 let inputs = match count {
                     1 => run.into_last_input(),
                     _ => {
-                        let (inputs, ends) = run.into_inputs();
-                        if self.run_ends.len() < SPARE_KEPT {
-                            self.run_ends.push(ends);
-                        }
+                        let (inputs, shell) = run.into_inputs();
+                        self.run_shells.keep(shell);
                         inputs
                     }
                 };
                 body = Body::with_rest(body.take_memory(), inputs);
-            } else if self.run_buffers.len() < SPARE_KEPT {
-                self.run_buffers.push(run.into_buffers());
+            } else {
+                self.run_buffers.keep(run.into_buffers());
             }
         }
         let tasks = count as usize;
@@ -223,8 +215,8 @@ impl<T> MemoryStore<T> {
     }
 
     /// The memory of runs that were handed out to the end.
-    pub(crate) fn take_run_buffers(&mut self) -> Vec<RunBuffers> {
-        std::mem::take(&mut self.run_buffers)
+    pub(crate) fn run_buffers(&mut self) -> &mut Spare<RunBuffers> {
+        &mut self.run_buffers
     }
 }
 
@@ -252,7 +244,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
         let tasks = run.left() as usize;
         self.queue.live += tasks;
         self.len += tasks;
-        self.queue.waiting.push_back(Waiting::Run(Box::new(run)));
+        self.queue.waiting.push_back(Waiting::Run(run));
     }
 
     fn peek_ticket(&mut self) -> Option<&T> {
@@ -370,16 +362,11 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
     }
 
     fn recycle(&mut self, body: Body) {
-        let (mut body, rest) = body.into_parts();
-        if body.capacity() > 0 && body.capacity() <= SPARE_BYTES_MAX && self.bodies.len() < SPARE_KEPT {
-            body.clear();
-            self.bodies.push(body);
-        }
-        // The inputs of a run that was sent as it lay; it was written to the end, so that nobody else owns them.
-        if self.run_buffers.len() < SPARE_KEPT
-            && let Some(bytes) = rest.and_then(SharedTail::into_sole)
-        {
-            self.run_buffers.push(RunBuffers::of_memory(bytes, self.run_ends.pop().unwrap_or_default()));
+        let (body, rest) = body.into_parts();
+        self.bodies.keep(body);
+        // The inputs of a run that was sent as it lay: it was written to the end, so that nobody else owns them.
+        if let Some(bytes) = rest.and_then(SharedTail::into_sole) {
+            self.run_buffers.keep(self.run_shells.pop().unwrap_or_default().with_memory(bytes));
         }
     }
 

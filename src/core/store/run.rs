@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use stokehold_protocol::SharedTail;
 
+use super::super::Buffer;
 use super::super::action::Ticket;
 use super::NewTask;
 
@@ -27,9 +28,13 @@ pub(crate) struct Run<T> {
     taken: usize,
 }
 
-/// The inputs of a run; emptied, memory to be used again.
+/// The inputs of a run; emptied, memory to be used again. It is no larger than a pointer, because runs stand in line beside the
+/// keys of tasks, and that is memory to be used again as well.
 #[derive(Debug, Default)]
-pub(crate) struct RunBuffers {
+pub(crate) struct RunBuffers(Box<Inputs>);
+
+#[derive(Debug, Default)]
+struct Inputs {
     /// The inputs, one after the other.
     bytes: Vec<u8>,
     /// Where each ends.
@@ -39,45 +44,60 @@ pub(crate) struct RunBuffers {
 impl RunBuffers {
     /// Adds an input.
     pub(crate) fn push(&mut self, input: &[u8]) {
-        self.bytes.extend_from_slice(input);
+        self.0.bytes.extend_from_slice(input);
         self.end_input();
     }
 
     /// Adds an input that `write` appends, unless that fails: then nothing is added.
     #[inline]
     pub(crate) fn try_push<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        let before = self.bytes.len();
-        write(&mut self.bytes).inspect_err(|_| self.bytes.truncate(before))?;
+        let bytes = &mut self.0.bytes;
+        let before = bytes.len();
+        write(bytes).inspect_err(|_| bytes.truncate(before))?;
         self.end_input();
         Ok(())
     }
 
     /// How many inputs there are.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.0.ends.len()
     }
 
     /// How many bytes they have.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.0.bytes.len()
     }
 
     /// Whether the next input belongs to another run.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= RUN_BYTES || self.ends.len() >= RUN_ITEMS
+        self.bytes() >= RUN_BYTES || self.len() >= RUN_ITEMS
     }
 
-    /// From memory that was in use elsewhere.
-    pub(super) fn of_memory(mut bytes: Vec<u8>, ends: Vec<u32>) -> Self {
-        bytes.clear();
+    /// The same, emptied, with memory for inputs that was in use elsewhere.
+    pub(super) fn with_memory(mut self, bytes: Vec<u8>) -> Self {
+        self.0.bytes = bytes;
+        self.clear();
         // One with a single large input is not to be kept at that size.
-        bytes.shrink_to(2 * RUN_BYTES);
-        Self { bytes, ends }
+        self.0.bytes.shrink_to(2 * RUN_BYTES);
+        self
     }
 
     fn end_input(&mut self) {
-        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        let end = u32::try_from(self.bytes()).unwrap_or(u32::MAX);
+        self.0.ends.push(end);
+    }
+}
+
+impl Buffer for RunBuffers {
+    fn clear(&mut self) {
+        self.0.bytes.clear();
+        self.0.ends.clear();
+    }
+
+    fn memory(&self) -> usize {
+        let Inputs { bytes, ends } = &*self.0;
+        size_of::<Inputs>() + bytes.capacity() + ends.capacity() * size_of::<u32>()
     }
 }
 
@@ -118,39 +138,40 @@ impl<T> Run<T> {
 
     /// How many tasks are left.
     pub(crate) fn left(&self) -> u32 {
-        u32::try_from(self.buffers.ends.len() - self.taken).unwrap_or(u32::MAX)
+        u32::try_from(self.buffers.len() - self.taken).unwrap_or(u32::MAX)
     }
 
     /// How many bytes the inputs of those have.
     #[cfg(test)]
     pub(super) fn bytes_left(&self) -> usize {
-        self.buffers.bytes.len() - self.end_of(0)
+        self.buffers.bytes() - self.end_of(0)
     }
 
     /// Its memory, emptied.
     pub(super) fn into_buffers(self) -> RunBuffers {
-        let RunBuffers { bytes, mut ends } = self.buffers;
-        ends.clear();
-        RunBuffers::of_memory(bytes, ends)
+        let mut buffers = self.buffers;
+        let bytes = std::mem::take(&mut buffers.0.bytes);
+        buffers.with_memory(bytes)
     }
 
     /// All inputs of one that was taken as a whole, where they lie, and the rest of its memory, emptied.
-    pub(super) fn into_inputs(self) -> (SharedTail, Vec<u32>) {
-        let RunBuffers { bytes, mut ends } = self.buffers;
-        ends.clear();
-        (SharedTail::new(bytes), ends)
+    pub(super) fn into_inputs(self) -> (SharedTail, RunBuffers) {
+        let mut buffers = self.buffers;
+        let bytes = std::mem::take(&mut buffers.0.bytes);
+        buffers.clear();
+        (SharedTail::new(bytes), buffers)
     }
 
     /// The last input of one that was taken to the end, where it lies.
     pub(super) fn into_last_input(self) -> SharedTail {
-        let RunBuffers { bytes, ends } = self.buffers;
+        let Inputs { bytes, ends } = *self.buffers.0;
         let start = ends.iter().nth_back(1).map_or(0, |end| *end as usize);
         SharedTail::of(Arc::new(bytes), start)
     }
 
     /// Where the inputs of the next `count` tasks end.
     fn end_of(&self, count: usize) -> usize {
-        let last = (self.taken + count).checked_sub(1).and_then(|last| self.buffers.ends.get(last));
+        let last = (self.taken + count).checked_sub(1).and_then(|last| self.buffers.0.ends.get(last));
         last.map_or(0, |end| *end as usize)
     }
 }
@@ -174,7 +195,7 @@ impl<T: Ticket> Run<T> {
         let begin = self.end_of(0);
         let mut count = (most.min(self.left()) as usize).max(1);
         if count > 1 && self.end_of(count) - begin > bytes {
-            let ends = self.buffers.ends.get(self.taken..self.taken + count).unwrap_or_default();
+            let ends = self.buffers.0.ends.get(self.taken..self.taken + count).unwrap_or_default();
             count = ends.partition_point(|end| *end as usize - begin <= bytes).max(1);
         }
         let end = self.end_of(count);
@@ -183,8 +204,8 @@ impl<T: Ticket> Run<T> {
         let is_first = self.taken == 0;
         self.taken += count;
         self.number += u64::from(taken);
-        let inputs = self.buffers.bytes.get(begin..end).unwrap_or_default();
-        let is_last = self.taken == self.buffers.ends.len();
+        let inputs = self.buffers.0.bytes.get(begin..end).unwrap_or_default();
+        let is_last = self.taken == self.buffers.len();
         Taken { ticket, number, count: taken, inputs, is_last, is_first }
     }
 }

@@ -251,7 +251,7 @@ fn push_run(
 ) -> Known {
     let count = 1 + random.below(12) as u32;
     let ticket = Card { number: first, count, source: Some(Rc::clone(source)) };
-    let mut run = Run::new(ticket, first, store.take_run_buffers().pop().unwrap_or_default());
+    let mut run = Run::new(ticket, first, store.run_buffers().pop().unwrap_or_default());
     let mut sizes = Vec::new();
     // Large enough to be sent as it lies, now and then.
     let most = if random.once_in(4) { 8_000 } else { SIZE_MAX };

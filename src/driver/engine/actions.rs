@@ -35,7 +35,7 @@ impl Engine {
         self.gathered.deliver();
         let Released { tasks, bytes } = self.core.take_released();
         if tasks > 0 || bytes > 0 {
-            self.gathered.wakes.extend(shared.gate().release(tasks, bytes));
+            self.gathered.wakes.extend(shared.gate().release(tasks, bytes).into_wakers());
         }
         self.publish(shared);
     }

@@ -112,7 +112,7 @@ fn a_large_result_is_remembered_and_forgotten_slowly() {
 }
 
 #[test]
-fn memory_goes_back_and_forth_within_bounds() {
+fn memory_goes_back_and_forth() {
     let lane = lane();
     assert!(put(&lane, four(0)).is_none(), "there is none yet");
     let mut batch = lane.take().unwrap();
@@ -121,17 +121,7 @@ fn memory_goes_back_and_forth_within_bounds() {
     lane.give_back(batch);
     let spare = put(&lane, four(4)).unwrap();
     assert_eq!((spare.len(), spare.bytes.len(), spare.bytes.as_ptr()), (0, 0, place));
-    for _ in 0..100 {
-        lane.give_back(four(0));
-    }
-    let mut kept = 0;
-    while put(&lane, Batch::default()).is_some() {
-        kept += 1;
-    }
-    assert_eq!(kept, SPARE_KEPT);
-    let bytes = Vec::with_capacity(SPARE_BYTES_MAX + 1);
-    lane.give_back(Batch { bytes, ..Batch::default() });
-    assert!(put(&lane, Batch::default()).is_none(), "one of that size is not kept");
+    assert!(put(&lane, Batch::default()).is_none(), "there was one");
 }
 
 #[test]
@@ -164,7 +154,7 @@ fn whoever_watches_is_told_of_the_next_move_only() {
     lane.moved();
     assert_eq!((bell.rings(), other_bell.rings()), (1, 1));
     lane.watch(&waker);
-    assert_eq!(lane.take_watchers().len(), 1);
+    assert_eq!(lane.take_watchers().into_wakers().count(), 1);
     lane.moved();
     assert_eq!(bell.rings(), 1, "they were taken");
 }

@@ -49,7 +49,7 @@ impl World {
             source: Some(source),
             delivered: Rc::clone(&self.fresh),
         };
-        let buffers = self.core.take_run_buffers().pop().unwrap_or_default();
+        let buffers = self.core.run_buffers().pop().unwrap_or_default();
         let mut run = Run::new(ticket, tasks[0], buffers);
         let mut input = Vec::new();
         for (task, padding) in tasks.iter().zip(paddings) {

@@ -98,12 +98,12 @@ fn its_memory_is_used_again_empty_and_not_at_any_size() {
     let mut first = run(&[6; 10], RunBuffers::default());
     take_all(&mut first, 3, 1_000);
     let buffers = first.into_buffers();
-    assert!(buffers.bytes.is_empty() && buffers.ends.is_empty());
-    let place = buffers.bytes.as_ptr();
+    assert!(buffers.bytes() == 0 && buffers.len() == 0);
+    let place = buffers.0.bytes.as_ptr();
     let mut second = run(&[7; 3], buffers);
-    assert_eq!(second.buffers.bytes.as_ptr(), place, "the same memory");
+    assert_eq!(second.buffers.0.bytes.as_ptr(), place, "the same memory");
     assert_eq!(second.left(), 3);
     assert_eq!(take_all(&mut second, 2, 1_000), [2, 1]);
     let large = run(&[10 * RUN_BYTES], RunBuffers::default()).into_buffers();
-    assert!(large.bytes.capacity() <= 4 * RUN_BYTES, "{} bytes", large.bytes.capacity());
+    assert!(large.0.bytes.capacity() <= 4 * RUN_BYTES, "{} bytes", large.0.bytes.capacity());
 }
