@@ -3,6 +3,10 @@
 
 // `cfg(test)` tells clippy that the functions in these modules that are no tests themselves belong to tests too.
 
+/// Tiny tasks that travel many to a frame: each has its own outcome all the same.
+#[cfg(test)]
+mod batches;
+
 /// Tasks that are cancelled: in the queue, in a worker, behind others, too late.
 #[cfg(test)]
 mod cancel;
