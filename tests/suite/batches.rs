@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use stokehold::{
@@ -356,6 +357,23 @@ fn jobs_of_a_slow_iterator_begin_before_the_next_one_is_there() {
         });
         let results: Vec<_> = pool.imap(GRIND, slow_jobs).collect();
         assert!(results.into_iter().map(|result| result.unwrap().0).eq((0..50).map(answer)));
+    });
+}
+
+#[test]
+fn jobs_that_became_slow_do_not_wait_for_as_many_as_the_quick_ones_before_them() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = grinders(&arena, 2).start().unwrap();
+        let special = [(15_000, "note")];
+        let slow_jobs = jobs(&special).take(15_100).inspect(|(number, _)| match number {
+            // Not a wait for something: the time that these take to come.
+            15_001..15_032 => thread::sleep(Duration::from_millis(5)),
+            15_032 => drop(wait_for_runs(&arena, "note 15000", 1)),
+            _ => {}
+        });
+        let results: Vec<_> = pool.imap(GRIND, slow_jobs).collect();
+        assert!(results.into_iter().map(|result| result.unwrap().0).eq((0..15_100).map(answer)));
     });
 }
 
