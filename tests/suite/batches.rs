@@ -51,7 +51,7 @@ fn answer(number: u64) -> u64 {
 /// Sends all jobs through a channel, from a thread of its own; gives the results by the places of their jobs.
 fn through_a_channel(pool: &Pool, order: Order, special: &[Job]) -> Results {
     let (sender, mut results) = pool.channel(GRIND, order);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(move || jobs(special).for_each(|job| sender.send(&job).unwrap()));
         let mut all: Vec<_> = (0..MANY).map(|_| None).collect();
         let mut next = 0;
@@ -194,7 +194,7 @@ fn kills_from_outside_again_and_again_lose_nothing_and_double_nothing() {
             let arena = Arena::new();
             let pool = grinders(&arena, 2).policy(attempts(20)).start().unwrap();
             let (sender, mut results) = pool.channel(GRIND, order);
-            std::thread::scope(|scope| {
+            thread::scope(|scope| {
                 scope.spawn(move || jobs(&[]).for_each(|job| sender.send(&job).unwrap()));
                 let (mut missing, mut killed): (BTreeSet<u64>, _) = ((0..MANY).collect(), BTreeSet::new());
                 while let Some(completed) = results.recv() {
@@ -257,7 +257,7 @@ fn a_slow_one_among_many_holds_up_only_what_its_worker_holds() {
         let pool = grinders(&arena, 2).start().unwrap();
         let (sender, mut results) = pool.channel(GRIND, Order::Completion);
         let slow = 10_000;
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(move || jobs(&[(slow, "wait")]).for_each(|job| sender.send(&job).unwrap()));
             let mut missing: BTreeSet<u64> = (0..MANY).collect();
             // As long as it waits, all others come but for few, and before it none is missing that is not in its frame.
@@ -285,7 +285,7 @@ fn a_cancel_beside_many_stops_the_one_that_it_means() {
         let arena = Arena::new();
         let pool = grinders(&arena, 2).stop_graces(MOMENT, MOMENT).start().unwrap();
         let events = pool.events();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let lingers = [1, 2, 3].map(|number| pool.submit(GRIND, &(number, "linger")).unwrap());
             let many = scope.spawn(|| BY_MAP(&pool, &[]));
             // Some of them run, some stand in a worker or in the queue, with many behind them.
@@ -431,7 +431,7 @@ fn a_queue_smaller_than_a_frame_is_never_overfull() {
             wait_for_runs(&arena, "wait 7", 1);
             let (sender, mut results) = pool.channel(GRIND, Order::Input);
             let sent = AtomicUsize::new(0);
-            std::thread::scope(|scope| {
+            thread::scope(|scope| {
                 scope.spawn(|| {
                     let sender = sender;
                     for number in 0..100 {

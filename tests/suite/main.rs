@@ -31,6 +31,14 @@ mod handles;
 #[cfg(test)]
 mod items;
 
+/// Large payloads, and the memory they take.
+#[cfg(test)]
+mod large;
+
+/// Whether those who wait sleep at once or look a moment before.
+#[cfg(test)]
+mod latency;
+
 /// What could not be done, and is kept.
 #[cfg(test)]
 mod letters;
