@@ -14,6 +14,13 @@ const LATE: Duration = Duration::from_micros(160);
 /// With more jobs than so many between two looks, they come so fast that the first had better wait for others.
 const FAST: usize = 16;
 
+/// After so long without a look jobs come slowly, however fast they came before.
+const OVERDUE: Duration = Duration::from_millis(1);
+
+/// To find that out, the clock is read for each of so many jobs that gather first, and later once in so many: a reading costs about
+/// as much as a tiny job.
+const CLOCK_EVERY: usize = 16;
+
 /// Jobs between two looks, at most.
 const MOST: usize = 1_024;
 
@@ -41,6 +48,18 @@ impl Looks {
     #[inline]
     pub(super) fn is_time(&self, gathered: usize) -> bool {
         gathered.is_multiple_of(self.every.load(Ordering::Relaxed))
+    }
+
+    /// Whether the last look was so long ago that those that have gathered had better not wait for as many as came in that time
+    /// before.
+    #[inline]
+    pub(super) fn is_overdue(&self, gathered: usize) -> bool {
+        (gathered <= CLOCK_EVERY || gathered.is_multiple_of(CLOCK_EVERY))
+            && self.is_overdue_at(self.epoch.elapsed())
+    }
+
+    fn is_overdue_at(&self, now: Duration) -> bool {
+        now.saturating_sub(Duration::from_nanos(self.last.load(Ordering::Relaxed))) > OVERDUE
     }
 
     /// Whether jobs come so fast that the first of them had better wait for others.
@@ -93,6 +112,15 @@ mod tests {
                 "{between:?} between two looks at one job in {pause:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_look_is_overdue_when_jobs_come_slower_than_before() {
+        let (looks, mut now) = (Looks::default(), Duration::from_secs(1));
+        send(&looks, 10_000, Duration::from_nanos(50), &mut now);
+        looks.look_at(now);
+        assert!(!looks.is_overdue_at(now + LATE));
+        assert!(looks.is_overdue_at(now + OVERDUE + LATE));
     }
 
     #[test]

@@ -174,6 +174,7 @@ impl Shared {
             || jobs.is_full()
             || self.gate.are_many(jobs)
             || self.hungry.load(Ordering::SeqCst) && !self.job_looks.are_worth_waiting_for()
+            || self.job_looks.is_overdue(jobs.len())
     }
 
     /// Blocks until so many tasks of `bytes` together may be let in, or none ever will; false if the deadline passes first.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
-use stokehold::{Order, Pool, Report, Request, SubmitError, TaskErrorKind, WorkerCommand};
+use stokehold::{Data, Latency, Order, Pool, Report, Request, SubmitError, TaskErrorKind, WorkerCommand};
 use stokehold_tests::{
     children_of, descriptor_count, eventually, park_until_end_of_input, peak_memory_bytes, thread_count,
 };
@@ -50,6 +50,9 @@ fn main() -> Outcome<()> {
         }
         "all threads" => all_threads(&start()?, workers, &before)?,
         "idle" => idle(&start()?)?,
+        "rest, block" => rest(&command, workers, Latency::Block)?,
+        "rest, spin" => rest(&command, workers, Latency::Spin)?,
+        "giants" => giants(&command, workers)?,
         "held" => held(&start()?)?,
         "read once" => read_once(start()?)?,
         "with news" => with_news(&start()?)?,
@@ -144,6 +147,34 @@ fn all_threads(pool: &Pool, workers: usize, before: &Holdings) -> Outcome<()> {
 
 fn idle(pool: &Pool) -> Outcome<()> {
     println!("answers={}", pool.map(SQUARE, 0..1000_u64).len());
+    println!("idle=now");
+    Ok(park_until_end_of_input()?)
+}
+
+/// Work of each kind, one task after the other and many at a time, and rest.
+fn rest(command: &WorkerCommand, workers: usize, latency: Latency) -> Outcome<()> {
+    let pool = Pool::builder(command.clone()).workers(workers).latency(latency).start()?;
+    for number in 0..2_000 {
+        pool.submit(SQUARE, &number)?.wait()?;
+    }
+    println!("answers={}", pool.map(SQUARE, 0..10_000_u64).len());
+    println!("idle=now");
+    Ok(park_until_end_of_input()?)
+}
+
+/// Payloads of 64 MiB for every worker, and rest.
+fn giants(command: &WorkerCommand, workers: usize) -> Outcome<()> {
+    let pool =
+        Pool::builder(command.clone()).workers(workers).max_frame(128 << 20).queue(64, 1 << 30).start()?;
+    let giant = Data::bytes(&vec![7; 64 << 20]);
+    for _ in 0..2 {
+        let tasks = (0..workers * 2).map(|_| pool.submit_data("DO", &giant));
+        for task in tasks.collect::<Result<Vec<_>, _>>()? {
+            task.wait()?;
+        }
+    }
+    drop(giant);
+    println!("peak={}", peak_memory_bytes());
     println!("idle=now");
     Ok(park_until_end_of_input()?)
 }

@@ -3,6 +3,10 @@
 
 // `cfg(test)` tells clippy that the functions in these modules that are no tests themselves belong to tests too.
 
+/// Tiny tasks that travel many to a frame: each has its own outcome all the same.
+#[cfg(test)]
+mod batches;
+
 /// Tasks that are cancelled: in the queue, in a worker, behind others, too late.
 #[cfg(test)]
 mod cancel;
@@ -26,6 +30,14 @@ mod handles;
 /// Tasks with many results.
 #[cfg(test)]
 mod items;
+
+/// Large payloads, and the memory they take.
+#[cfg(test)]
+mod large;
+
+/// Whether those who wait sleep at once or look a moment before.
+#[cfg(test)]
+mod latency;
 
 /// What could not be done, and is kept.
 #[cfg(test)]

@@ -12,7 +12,8 @@ pub use arena::{Arena, directory, first_time, note, wait_for_file};
 pub use case::{Case, DeathCase, ParentCase, TimeCase, WireCase};
 pub use executor::{Wakes, block_on};
 pub use processes::{
-    children_of, descriptor_count, is_alive, kill, marked, peak_memory_bytes, stirrings, stop, thread_count,
+    children_of, descriptor_count, is_alive, kill, marked, peak_memory_bytes, resident_bytes, stirrings,
+    stop, thread_count,
 };
 pub use record::{Record, Run, effect, record_error, record_fact, record_outcome, record_submitted};
 pub use watchdog::{eventually, within};

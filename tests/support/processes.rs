@@ -74,12 +74,20 @@ pub fn stirrings(pid: u32) -> u64 {
     threads.flatten().map(|thread| of_thread(&thread.path())).sum()
 }
 
+/// How much memory a process has resident, in bytes; none if it is gone.
+pub fn resident_bytes(pid: u32) -> u64 {
+    status_bytes(&format!("/proc/{pid}/status"), "VmRSS:").unwrap_or(0)
+}
+
 /// The most memory that this process ever had resident, in bytes.
 pub fn peak_memory_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.unwrap_or(u64::MAX / 1024) * 1024
+    status_bytes("/proc/self/status", "VmHWM:").unwrap_or(u64::MAX)
+}
+
+fn status_bytes(status: &str, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(status).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(value.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 fn all() -> Vec<u32> {

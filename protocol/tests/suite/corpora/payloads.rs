@@ -1,12 +1,13 @@
 //! The body of the target `payloads`: the data of every protocol request that has a shape. What is read is written as one
-//! value, and read and written again as the same.
+//! value, and read and written again as the same. Whatever it is, it is read as many inputs and as their results, too.
 
 use std::fmt::Debug;
 
 use stokehold_protocol::wire::Reader;
 use stokehold_protocol::{
-    Capabilities, ChildHello, ChildSession, Die, Failure, LogLine, Message, Meta, ParentEvent, ParentHello,
-    ParentSession, PeerError, Progress, Recipient, check, limits, wire,
+    Batch, BatchResult, Capabilities, ChildHello, ChildSession, Die, Failure, GoodResults, LogLine, Message,
+    Meta, ParentEvent, ParentHello, ParentSession, PeerError, Progress, Recipient, ResultList, Results,
+    check, limits, wire, write_batch_head,
 };
 
 use super::stretch::stretch;
@@ -46,6 +47,8 @@ pub(crate) fn run(bytes: &[u8]) {
         _ => again(&data, |data| Ok(LogLine::decode(data)), LogLine::encode, |_| true),
     }
     to_the_child(&data);
+    inputs(&data);
+    results(&data);
 }
 
 /// Reads, writes, reads and writes. `clean` tells whether what was written has to be a value of the data model.
@@ -73,6 +76,98 @@ fn again<T: Debug>(
     let mut rewritten = Vec::new();
     encode(&second, &mut rewritten);
     assert_eq!(written, rewritten);
+}
+
+/// A batch that is read to its end is written and read again as the same.
+fn inputs(data: &[u8]) {
+    let Ok(batch) = Batch::decode(data) else { return };
+    let (mut items, count) = (batch.items, batch.items.left());
+    assert!((1..=limits::BATCH_ITEMS_MAX).contains(&count));
+    let mut written = Vec::new();
+    write_batch_head(&mut written, batch.request, count);
+    let mut read = 0;
+    loop {
+        match items.next_value() {
+            Ok(Some(item)) => written.extend_from_slice(item),
+            Ok(None) => break,
+            Err(_) => return assert_eq!(items.left(), 0, "there are no more after an error"),
+        }
+        read += 1;
+    }
+    assert_eq!(read, count);
+    let again = Batch::decode(&written).expect("what was written can be read");
+    assert_eq!((again.request, again.items.left()), (batch.request, count));
+    let (mut one, mut other) = (batch.items, again.items);
+    while let Some(item) = one.next_value().expect("it was read before") {
+        assert_eq!(other.next_value(), Ok(Some(item)));
+    }
+    assert_eq!(other.next_value(), Ok(None));
+}
+
+/// Results are the same when the good ones are read many at a time.
+fn results(data: &[u8]) {
+    let Ok(mut one_by_one) = Results::decode(data) else { return };
+    let (mut in_bulk, count) = (one_by_one, one_by_one.left());
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let first_end = loop {
+        match one_by_one.next_result() {
+            Ok(Some(result)) => first.push(result),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let second_end = loop {
+        let good = in_bulk.next_good().map(|(count, good)| (count as usize, GoodResults::new(good)));
+        let next = good.and_then(|(count, good)| {
+            let before = second.len();
+            second.extend(good.map(BatchResult::Good));
+            assert_eq!(second.len() - before, count);
+            in_bulk.next_result()
+        });
+        match next {
+            Ok(Some(result)) => second.push(result),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    assert_eq!(first_end.is_ok(), second_end.is_ok());
+    if first_end.is_err() {
+        return;
+    }
+    assert_eq!((first.len(), &first), (count as usize, &second));
+    written_again(&first);
+}
+
+/// A list of results that a child writes reads as the same.
+fn written_again(results: &[BatchResult<'_>]) {
+    let mut written = Vec::new();
+    let mut list = ResultList::begin(u32::try_from(results.len()).unwrap_or(u32::MAX), &mut written);
+    let (mut good, mut bad) = (Vec::new(), 0);
+    for result in results.iter().take(limits::BATCH_ITEMS_MAX as usize) {
+        match result {
+            BatchResult::Good(value) => {
+                good.push(*value);
+                let put: Result<(), ()> = list.good(&mut written, |out| {
+                    out.extend_from_slice(value);
+                    Ok(())
+                });
+                assert!(put.is_ok());
+            }
+            BatchResult::Bad(failure) => {
+                bad += 1;
+                list.bad(&mut written, &Failure::decode(failure));
+            }
+        }
+    }
+    list.finish(&mut written);
+    let mut again = Results::decode(&written).expect("what was written can be read");
+    while let Some(result) = again.next_result().expect("all of it") {
+        match result {
+            BatchResult::Good(value) => assert_eq!(good.remove(0), value),
+            BatchResult::Bad(_) => bad -= 1,
+        }
+    }
+    assert!(good.is_empty() && bad == 0);
 }
 
 /// No text of a failure is longer than what is kept.

@@ -1,7 +1,7 @@
-//! The body of the target `splitter`: any stream, in any pieces, gives the frames that a plain reader of the whole stream
-//! finds, and the buffer stays within what arrived.
+//! The body of the target `splitter`: any stream, in any pieces and by each way to hand them over, gives the frames that a plain
+//! reader of the whole stream finds, and the buffer stays within what arrived.
 
-use stokehold_protocol::{FrameError, FrameEvent, Splitter, frame_header, limits};
+use stokehold_protocol::{FrameError, FrameEvent, LargeBody, Splitter, frame_header, limits};
 
 use super::input::Input;
 
@@ -16,6 +16,17 @@ const SPACE_BYTES: usize = 64 * 1024;
 enum Seen {
     Frame(u32, Vec<u8>),
     TooLarge { id: u32, len: u32, head: Vec<u8> },
+}
+
+/// How bytes are handed over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// Copied in.
+    Feed,
+    /// Into the room there is.
+    InPlace,
+    /// The same, and what belongs to a large frame behind what it has; such frames are taken as a whole.
+    Large,
 }
 
 /// How a stream ended.
@@ -36,13 +47,14 @@ pub(crate) fn run(bytes: &[u8]) {
     let choice = input.byte().unwrap_or(0);
     let limits = [limits::MAX_FRAME_FLOOR, 100_000, limits::MAX_FRAME_DEFAULT, limits::FRAME_LEN_CEILING];
     let max_frame = limits[usize::from(choice & 3)];
-    let in_place = choice & 4 != 0;
+    let way = if choice & 4 == 0 { Way::Feed } else { Way::InPlace };
     let sizes: Vec<usize> = input.take(4).iter().map(|byte| size(*byte)).collect();
     let stream = stream(&mut input);
 
     let expected = read_plainly(&stream, max_frame);
-    assert_eq!(split(&stream, &[stream.len().max(1)], max_frame, false), expected, "in one piece");
-    assert_eq!(split(&stream, &sizes, max_frame, in_place), expected, "in pieces");
+    assert_eq!(split(&stream, &[stream.len().max(1)], max_frame, Way::Feed), expected, "in one piece");
+    assert_eq!(split(&stream, &sizes, max_frame, way), expected, "in pieces");
+    assert_eq!(split(&stream, &sizes, max_frame, Way::Large), expected, "in large pieces");
 }
 
 /// Mostly a few bytes, sometimes more than a read's worth.
@@ -82,15 +94,22 @@ fn stream(input: &mut Input<'_>) -> Vec<u8> {
 }
 
 /// Lets the stream through a splitter, piece by piece; `sizes` come round again.
-fn split(stream: &[u8], sizes: &[usize], max_frame: u32, in_place: bool) -> (Vec<Seen>, End) {
+fn split(stream: &[u8], sizes: &[usize], max_frame: u32, way: Way) -> (Vec<Seen>, End) {
     let mut splitter = Splitter::new();
     splitter.set_max_frame(max_frame);
     let (mut seen, mut arrived, mut largest) = (Vec::new(), 0, 0);
+    let mut kept = Vec::new();
     let mut sizes = sizes.iter().copied().cycle();
     while arrived < stream.len() {
         let mut piece = sizes.next().unwrap_or(1).min(stream.len() - arrived);
         largest = piece.max(largest);
-        if in_place {
+        if way == Way::Large
+            && let Some(large) = splitter.large()
+        {
+            piece = piece.min(large.capacity() - large.len());
+            assert!(piece > 0, "there is room for what is missing");
+            large.extend_from_slice(&stream[arrived..arrived + piece]);
+        } else if way != Way::Feed {
             let space = splitter.space();
             piece = piece.min(space.len());
             space[..piece].copy_from_slice(&stream[arrived..arrived + piece]);
@@ -99,9 +118,16 @@ fn split(stream: &[u8], sizes: &[usize], max_frame: u32, in_place: bool) -> (Vec
             splitter.feed(&stream[arrived..arrived + piece]);
         }
         arrived += piece;
+        if way == Way::Large {
+            take_large(&mut splitter, &mut seen, &mut kept);
+        }
         if let Some(end) = drain(&mut splitter, &mut seen) {
             assert!(drain(&mut splitter, &mut seen).is_some(), "it stays broken");
             return (seen, end);
+        }
+        if way == Way::Large && splitter.large().is_some() {
+            // Room for a read would have to be made, and is not used.
+            continue;
         }
         let least = if splitter.is_empty() { 512 } else { 1 };
         let room = splitter.space().len();
@@ -109,6 +135,12 @@ fn split(stream: &[u8], sizes: &[usize], max_frame: u32, in_place: bool) -> (Vec
         assert!(room <= 2 * arrived + SPACE_BYTES, "{room} bytes of room after {arrived}");
         let in_flight = max_frame as usize + limits::FRAME_HEADER_BYTES + largest;
         assert!(room <= 2 * in_flight + SPACE_BYTES, "{room} bytes of room for frames of {max_frame}");
+    }
+    for (place, body) in kept {
+        assert!(
+            matches!(&seen[place], Seen::Frame(_, bytes) if **bytes == *body),
+            "it changed while it was kept"
+        );
     }
     let end = match splitter.finish() {
         Ok(()) => End::Whole,
@@ -121,6 +153,17 @@ fn split(stream: &[u8], sizes: &[usize], max_frame: u32, in_place: bool) -> (Vec
         assert!(buffer.capacity() <= 2 * arrived + SPACE_BYTES, "{} bytes kept", buffer.capacity());
     }
     (seen, end)
+}
+
+/// Takes a large frame, if it is there as a whole. The memory of every second one is for the next; the others are kept, with the
+/// place of what was seen of them.
+fn take_large(splitter: &mut Splitter, seen: &mut Vec<Seen>, kept: &mut Vec<(usize, LargeBody)>) {
+    let Some((id, body)) = splitter.take_large() else { return };
+    if seen.len().is_multiple_of(2) {
+        kept.push((seen.len(), body.clone()));
+    }
+    seen.push(Seen::Frame(id, body.to_vec()));
+    splitter.reuse(body);
 }
 
 /// Takes all frames there are. Gives the end if the stream broke.
