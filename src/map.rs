@@ -54,6 +54,10 @@ impl Pool {
     /// large: no more are taken while more than 16 MiB of them wait, or are to be expected. Dropping it withdraws what has not
     /// begun.
     ///
+    /// Whoever asks for a result also asks the iterator for jobs, and takes some together where they come quickly. While the
+    /// iterator blocks, results wait, and so may jobs that it gave before; one that waits for the results of its own jobs belongs
+    /// into another thread, with a [`channel`](Self::channel).
+    ///
     /// When the pool takes no more, the first job that it refuses has that error for its result and is the last: no other is
     /// taken from the iterator, which may have no end. So there can be fewer results than jobs; [`map`](Self::map) has one for
     /// each.

@@ -16,7 +16,7 @@ use stokehold_protocol::{ApiMisuse, ChildVoice, Next, Spin};
 
 use crate::intake::{Intake, Source};
 use crate::outlet::{Care, Outlet};
-use crate::shelf::Shelf;
+use crate::shelf::{Lying, Shelf};
 use crate::stream::Wake;
 use crate::turn::Turn;
 
@@ -142,7 +142,24 @@ impl Line {
     /// first, or the monitor when the handler takes long, writes them. False if that cannot be done.
     #[inline]
     pub(crate) fn hold(&self, bytes: &[u8], held: usize) -> bool {
-        self.is_attended() && self.shelf.put(bytes, held)
+        self.is_attended() && self.shelf.put(bytes, held, 0)
+    }
+
+    /// A batch begins: its results are held as answers are. All answers before it are written.
+    pub(crate) fn begin_batch(&self, id: u32, voice: ChildVoice) {
+        lock(&self.outlet).begin_batch(id, voice);
+    }
+
+    /// Holds results of the batch in hand while the next handler runs: all of `bytes`, so many, of which the first `held` bytes
+    /// are held already. False if that cannot be done.
+    #[inline]
+    pub(crate) fn hold_results(&self, bytes: &[u8], held: usize, results: u32) -> bool {
+        self.is_attended() && self.shelf.put(bytes, held, results)
+    }
+
+    /// Ends the list of results that are held, with `end` the batch as well, and gives how many were told of already.
+    pub(crate) fn take_results(&self, end: bool) -> Lying {
+        lock(&self.outlet).take_results(end)
     }
 
     /// Whether DIE with `now` has been seen.

@@ -1,15 +1,15 @@
 //! The output as two threads share it: whole frames, in order. What a handler says besides its answer may be held back for a
 //! moment, so that a burst costs one write; whoever writes next writes it first, and the monitor does so in time. Answers that
-//! wait on the shelf go before whatever is said after them.
+//! wait on the shelf go before whatever is said after them; so do results of the batch in hand, as an ITEM of their own.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::copy;
+use stokehold_protocol::{ChildVoice, copy, write_result_list};
 
-use crate::shelf::Shelf;
+use crate::shelf::{Lying, Shelf};
 
 /// Items that follow each other faster wait for each other, for so long at most: about what a wake-up costs on a busy machine.
 const HELD_FOR: Duration = Duration::from_millis(1);
@@ -32,6 +32,8 @@ pub(crate) struct Outlet {
     shelf: Arc<Shelf>,
     /// How many of the shelf's bytes have been gathered.
     gathered: usize,
+    /// What lies on the shelf are results of this batch.
+    batch: Option<BatchInHand>,
     /// When `held` was begun.
     held_since: Option<Instant>,
     /// When something held was written last.
@@ -43,6 +45,15 @@ pub(crate) struct Outlet {
     pub(crate) attended: bool,
     /// Writing failed, perhaps inside a frame: nothing more can be said.
     failed: Option<(ErrorKind, Option<i32>)>,
+}
+
+/// A batch whose inputs are being worked through.
+#[derive(Clone, Copy, Debug)]
+struct BatchInHand {
+    id: u32,
+    voice: ChildVoice,
+    /// How many results of the list in hand have been gathered.
+    given: u32,
 }
 
 /// What is to be done for what has been held back.
@@ -61,6 +72,7 @@ impl Outlet {
             held: Vec::new(),
             shelf,
             gathered: 0,
+            batch: None,
             held_since: None,
             written: None,
             progress: Vec::new(),
@@ -83,12 +95,41 @@ impl Outlet {
 
     /// Takes the answers from the shelf, to be written as soon as anything is. What is said next comes behind them.
     pub(crate) fn gather(&mut self) {
-        self.gathered = self.shelf.copy(self.gathered, &mut self.held);
+        let Some(batch) = &mut self.batch else {
+            self.gathered = self.shelf.copy(self.gathered, &mut self.held).bytes;
+            return;
+        };
+        let mut results = Vec::new();
+        let lying = self.shelf.copy(self.gathered, &mut results);
+        let count = lying.results.saturating_sub(batch.given);
+        let mut list = Vec::new();
+        write_result_list(&mut list, count, &results);
+        // What is too much for a frame is left to the thread that serves.
+        if count > 0 && batch.voice.item(batch.id, &list, &mut self.held).is_ok() {
+            (batch.given, self.gathered) = (lying.results, lying.bytes);
+        }
+    }
+
+    /// From now on results of this batch lie on the shelf, which is empty.
+    pub(crate) fn begin_batch(&mut self, id: u32, voice: ChildVoice) {
+        self.batch = Some(BatchInHand { id, voice, given: 0 });
+    }
+
+    /// The thread that serves goes on with an empty shelf, and answers what was not given from there; what was it is told. With
+    /// `end` no results will lie there any more.
+    pub(crate) fn take_results(&mut self, end: bool) -> Lying {
+        self.shelf.clear();
+        let bytes = std::mem::take(&mut self.gathered);
+        let results = self.batch.as_mut().map_or(0, |batch| std::mem::take(&mut batch.given));
+        if end {
+            self.batch = None;
+        }
+        Lying { bytes, results }
     }
 
     /// Whether there are answers on the shelf that have not been gathered.
     pub(crate) fn has_answers(&self) -> bool {
-        self.shelf.len() > self.gathered
+        self.shelf.lying().bytes > self.gathered
     }
 
     /// Writes the answers that wait and what is held, then `bytes`.
@@ -321,14 +362,42 @@ mod tests {
     }
 
     #[test]
+    fn results_of_a_batch_are_given_once_by_whoever_comes_first() {
+        // An outlet writes PONGs while a batch is in hand; two results lie there, then three.
+        let (mut outlet, tape) = outlet();
+        outlet.begin_batch(5, ChildVoice::new(7));
+        assert!(outlet.shelf.put(&[0x92, 0xc3, 1, 0x92, 0xc3, 2], 0, 2));
+        assert!(outlet.has_answers());
+        outlet.write(&[]).unwrap();
+        assert!(!outlet.has_answers());
+        let item = tape.writes().concat();
+        assert!(item.ends_with(&[0x92, 0x92, 0xc3, 1, 0x92, 0xc3, 2]), "a list of two: {item:?}");
+        assert!(outlet.shelf.put(&[0x92, 0xc3, 1, 0x92, 0xc3, 2, 0x92, 0xc3, 3], 6, 3));
+        assert_eq!(
+            outlet.take_results(false),
+            Lying { bytes: 6, results: 2 },
+            "the third is left to who serves"
+        );
+        outlet.write(&[]).unwrap();
+        assert!(outlet.shelf.put(&[0x92, 0xc3, 4], 0, 1));
+        outlet.write(&[]).unwrap();
+        assert!(tape.writes().concat().ends_with(&[0x91, 0x92, 0xc3, 4]));
+        assert_eq!(outlet.take_results(true), Lying { bytes: 3, results: 1 });
+        assert_eq!(outlet.take_results(true), Lying::default());
+        assert!(outlet.shelf.put(&[9], 0, 0));
+        outlet.write(&[]).unwrap();
+        assert!(tape.writes().concat().ends_with(&[0x92, 0xc3, 4, 9]), "answers again");
+    }
+
+    #[test]
     fn answers_that_wait_go_between_what_was_said_before_and_after_them_and_only_once() {
         let (mut outlet, tape) = outlet();
         outlet.written = Some(Instant::now() + Duration::from_secs(9));
         outlet.held_since = outlet.written;
         say(&mut outlet, true, 1, 1);
         // The answer of 1 and two more; then another handler begins, and speaks twice.
-        assert!(outlet.shelf.put(&[2, 3], 0));
-        assert!(outlet.shelf.put(&[2, 3, 4], 2));
+        assert!(outlet.shelf.put(&[2, 3], 0, 0));
+        assert!(outlet.shelf.put(&[2, 3, 4], 2, 0));
         assert!(outlet.has_answers());
         say(&mut outlet, true, 5, 1);
         assert!(!outlet.has_answers());
@@ -337,14 +406,14 @@ mod tests {
         outlet.end_task();
         assert!(tape.writes().is_empty(), "all of it may wait a moment");
         // Its answer waits as well, and the next one says how far it is.
-        assert!(outlet.shelf.put(&[2, 3, 4, 7], 3));
+        assert!(outlet.shelf.put(&[2, 3, 4, 7], 3, 0));
         outlet.progress(true, vec![8]).unwrap();
         assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8]);
         // A PONG comes when everything is written; then the answers that never waited.
         outlet.write(&[9]).unwrap();
         outlet.write_answers(&[2, 3, 4, 7, 10], &[]).unwrap();
         assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-        assert!(outlet.shelf.put(&[11], 0));
+        assert!(outlet.shelf.put(&[11], 0, 0));
         outlet.write(&[12]).unwrap();
         assert_eq!(tape.writes().concat(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     }
@@ -352,7 +421,7 @@ mod tests {
     #[test]
     fn gathered_answers_are_written_by_whoever_attends_and_those_on_the_shelf_are_left() {
         let (mut outlet, tape) = outlet();
-        assert!(outlet.shelf.put(&[1, 2], 0));
+        assert!(outlet.shelf.put(&[1, 2], 0, 0));
         assert_eq!(outlet.attend(Instant::now()).unwrap(), None);
         assert!(tape.writes().is_empty() && outlet.has_answers());
         outlet.gather();

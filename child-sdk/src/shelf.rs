@@ -1,4 +1,4 @@
-//! Answers that wait for each other, where another thread can get at them: the thread that serves puts down what is to be
+//! Answers that wait for each other, or results of a batch, where another thread can get at them: the thread that serves puts down what is to be
 //! written, and whoever has the output in hand may take it from here before that thread comes back from its handler.
 //!
 //! It is filled for every tiny task, so that it must cost next to nothing: no lock, no exchange, a few plain stores. One thread
@@ -6,7 +6,7 @@
 //! because words can be shared without unsafe code and are quicker than single bytes.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that wait at most: a whole default pipe.
 pub(crate) const SHELF_BYTES: usize = 64 * 1024;
@@ -17,16 +17,24 @@ const WORD_BYTES: usize = size_of::<u64>();
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
     words: OnceLock<Box<[AtomicU64]>>,
-    /// How many bytes lie here.
-    len: AtomicUsize,
+    /// How many bytes lie here, and in the upper half how many results those are, where somebody counts.
+    mark: AtomicU64,
+}
+
+/// How much lies on a shelf.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Lying {
+    pub(crate) bytes: usize,
+    /// So many results, where somebody counts.
+    pub(crate) results: u32,
 }
 
 impl Shelf {
-    /// Puts down what follows the first `from` bytes of `bytes`; those lie here already. False, and nothing is put down, if
-    /// there is no room. For the thread that serves only.
+    /// Puts down what follows the first `from` bytes of `bytes`; those lie here already. All of it is so many `results`. False,
+    /// and nothing is put down, if there is no room. For the thread that serves only.
     #[inline]
     #[must_use]
-    pub(crate) fn put(&self, bytes: &[u8], from: usize) -> bool {
+    pub(crate) fn put(&self, bytes: &[u8], from: usize, results: u32) -> bool {
         if bytes.len() > SHELF_BYTES {
             return false;
         }
@@ -47,20 +55,24 @@ impl Shelf {
             }
             word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
         }
-        self.len.store(bytes.len(), Ordering::Release);
+        self.mark.store(u64::from(results) << 32 | bytes.len() as u64, Ordering::Release);
         true
     }
 
-    /// How many bytes lie here.
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+    /// How much lies here.
+    pub(crate) fn lying(&self) -> Lying {
+        let mark = self.mark.load(Ordering::Acquire);
+        let [bytes, results] =
+            [mark & u64::from(u32::MAX), mark >> 32].map(|half| u32::try_from(half).unwrap_or(0));
+        Lying { bytes: bytes as usize, results }
     }
 
-    /// Appends to `out` what lies here behind the first `from` bytes, and gives how many bytes lie here. With the output in
-    /// hand only.
-    pub(crate) fn copy(&self, from: usize, out: &mut Vec<u8>) -> usize {
-        let len = self.len();
-        let Some(words) = self.words.get().filter(|_| from < len) else { return len };
+    /// Appends to `out` what lies here behind the first `from` bytes, and gives how much lies here. With the output in hand
+    /// only.
+    pub(crate) fn copy(&self, from: usize, out: &mut Vec<u8>) -> Lying {
+        let lying = self.lying();
+        let len = lying.bytes;
+        let Some(words) = self.words.get().filter(|_| from < len) else { return lying };
         let first = from / WORD_BYTES;
         let begun = out.len();
         for word in words.get(first..len.div_ceil(WORD_BYTES)).unwrap_or_default() {
@@ -68,12 +80,12 @@ impl Shelf {
         }
         out.truncate(begun + (len - first * WORD_BYTES));
         out.drain(begun..begun + from % WORD_BYTES);
-        len
+        lying
     }
 
     /// Empties it. For the thread that serves, with the output in hand.
     pub(crate) fn clear(&self) {
-        self.len.store(0, Ordering::Release);
+        self.mark.store(0, Ordering::Release);
     }
 }
 
@@ -92,14 +104,16 @@ mod tests {
             for taken_every in 1..5 {
                 let (shelf, mut out, mut put, mut taken) = (Shelf::default(), Vec::new(), 0, 0);
                 for (round, end) in (piece..=bytes.len()).step_by(piece).enumerate() {
-                    assert!(shelf.put(&bytes[..end], put));
+                    assert!(shelf.put(&bytes[..end], put, round as u32));
                     put = end;
                     if round % taken_every == 0 {
-                        taken = shelf.copy(taken, &mut out);
+                        let lying = shelf.copy(taken, &mut out);
+                        assert_eq!(lying, Lying { bytes: end, results: round as u32 });
+                        taken = lying.bytes;
                         assert_eq!(out, bytes[..end]);
                     }
                 }
-                taken = shelf.copy(taken, &mut out);
+                taken = shelf.copy(taken, &mut out).bytes;
                 assert_eq!((taken, &out[..]), (put, &bytes[..put]));
             }
         }
@@ -108,12 +122,12 @@ mod tests {
     #[test]
     fn it_takes_what_it_has_room_for_and_nothing_of_more() {
         let shelf = Shelf::default();
-        assert!(shelf.put(&[7; SHELF_BYTES], 0));
-        assert!(!shelf.put(&[8; SHELF_BYTES + 1], 0));
+        assert!(shelf.put(&[7; SHELF_BYTES], 0, u32::MAX));
+        assert!(!shelf.put(&[8; SHELF_BYTES + 1], 0, 1));
         let mut out = Vec::new();
-        assert_eq!(shelf.copy(0, &mut out), SHELF_BYTES);
+        assert_eq!(shelf.copy(0, &mut out), Lying { bytes: SHELF_BYTES, results: u32::MAX });
         assert_eq!(out, [7; SHELF_BYTES]);
         shelf.clear();
-        assert_eq!(shelf.copy(0, &mut out), 0);
+        assert_eq!(shelf.copy(0, &mut out), Lying::default());
     }
 }

@@ -143,6 +143,11 @@ impl ResultList {
         self.count = self.count.saturating_add(1);
     }
 
+    /// The results in it, without what stands in front of them.
+    pub fn results<'a>(&self, out: &'a [u8]) -> &'a [u8] {
+        out.get(self.start.saturating_add(self.width)..).unwrap_or_default()
+    }
+
     /// Writes how many there are.
     pub fn finish(self, out: &mut [u8]) {
         let [mark, high, low] = match self.width {
@@ -158,6 +163,12 @@ impl ResultList {
             *place = byte;
         }
     }
+}
+
+/// Appends a list of results that are written already, the last `count` of a [`ResultList`].
+pub fn write_result_list(out: &mut Vec<u8>, count: u32, results: &[u8]) {
+    wire::write_array_len(out, count);
+    out.extend_from_slice(results);
 }
 
 /// A list of results, as a parent reads it.

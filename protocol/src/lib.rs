@@ -54,7 +54,9 @@ mod tail;
 pub mod wire;
 
 pub use address::Recipient;
-pub use batch::{Batch, BatchResult, GoodResults, ResultList, Results, Values, write_batch_head};
+pub use batch::{
+    Batch, BatchResult, GoodResults, ResultList, Results, Values, write_batch_head, write_result_list,
+};
 pub use check::check;
 pub use data::{BadData, Data};
 pub use error::{ApiMisuse, DataError, FrameError, MessageError, PeerError, Quote};

@@ -1,10 +1,11 @@
 //! Many inputs in one frame: the handler runs once for each, and the results are answered together. What takes longer than was
-//! to be expected of a batch is answered in parts, so that one long input does not hold up the results before it.
+//! to be expected of a batch is answered in parts, so that one long input does not hold up the results before it: by this thread
+//! when the long one is done, by the monitor while it runs.
 
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::limits::FRAME_HEADER_BYTES;
-use stokehold_protocol::{Failure as WireFailure, ResultList, Values, code};
+use stokehold_protocol::{Failure as WireFailure, ResultList, Values, code, write_result_list};
 
 use super::stride::Stride;
 use super::{After, Desk};
@@ -48,6 +49,9 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
         let mut items = *items;
         let mut results = std::mem::take(&mut self.scratch);
         let mut list = ResultList::begin(items.left(), &mut results);
+        // How many bytes of the results the monitor can get at.
+        let mut held = 0;
+        self.out.line.begin_batch(id, self.session.voice());
         let mut since = self.now;
         let broken = loop {
             let item = match items.next_value() {
@@ -58,6 +62,10 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
             if self.out.line.must_drop() {
                 return Ok(After::Drop);
             }
+            let done = list.results(&results);
+            if !done.is_empty() && self.out.line.hold_results(done, held, list.count()) {
+                held = done.len();
+            }
             self.run_input(index, id, item, &mut list, &mut results);
             if self.batch_stride.step() || results.len() > PART_BYTES {
                 let now = Instant::now();
@@ -65,28 +73,47 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
                 self.now = now;
                 let is_due = now.saturating_duration_since(since) > AGE_MAX || results.len() > PART_BYTES;
                 if is_due && items.left() > 0 {
-                    list.finish(&mut results);
-                    self.session.item(id, &results, &mut self.out.bytes)?;
+                    self.give_part(id, &list, &results, false)?;
                     self.out.flush()?;
                     results.clear();
                     list = ResultList::begin(items.left(), &mut results);
+                    held = 0;
                     since = now;
                 }
             }
         };
-        list.finish(&mut results);
         if let Some(error) = broken {
             // What was done is told all the same.
-            self.session.item(id, &results, &mut self.out.bytes)?;
+            self.give_part(id, &list, &results, true)?;
             let refusal = failure::not_begun(code::BAD_DATA, format!("the batch breaks off: {error}"));
             self.session.failed(id, &refusal, &mut self.out.bytes)?;
         } else {
-            self.session.finished(id, &mut self.out.bytes, |out| out.extend_from_slice(&results))?;
+            let (count, rest) = self.not_given(&list, &results, true);
+            self.session.finished(id, &mut self.out.bytes, |out| write_result_list(out, count, rest))?;
         }
         empty(&mut results);
         self.scratch = results;
         self.out.flush()?;
         Ok(After::GoOn)
+    }
+
+    /// The results of a list that the monitor has not given: how many, and their bytes. It gives none of them from now on; with
+    /// `end` the batch is over.
+    fn not_given<'a>(&self, list: &ResultList, results: &'a [u8], end: bool) -> (u32, &'a [u8]) {
+        let given = self.out.line.take_results(end);
+        let rest = list.results(results).get(given.bytes..).unwrap_or_default();
+        (list.count().saturating_sub(given.results), rest)
+    }
+
+    /// Appends an ITEM with those.
+    fn give_part(&mut self, id: u32, list: &ResultList, results: &[u8], end: bool) -> Result<(), Stop> {
+        let (count, rest) = self.not_given(list, results, end);
+        if count > 0 {
+            let mut part = Vec::with_capacity(rest.len() + 5);
+            write_result_list(&mut part, count, rest);
+            self.session.item(id, &part, &mut self.out.bytes)?;
+        }
+        Ok(())
     }
 
     /// Runs one input, and adds its result.

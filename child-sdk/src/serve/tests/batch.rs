@@ -91,9 +91,11 @@ fn a_batch_that_breaks_off_gives_what_was_done_and_fails_the_rest() {
     data.extend_from_slice(b"\x02\x03\xa9cut");
     let (answers, ended) = run(worker(), Script::whole(frame(1, "BATCH", &data)));
     assert!(ended.is_ok());
-    assert_eq!((answers[2].request.as_str(), answers[2].id), ("ITEM", 1));
-    assert_eq!(results(&answers[2]), [Ok(4), Ok(9)]);
-    let failure = answers[3].failure();
+    // In one part, or in two where this machine was slow.
+    let (parts, failed) = answers[2..].split_at(answers.len() - 4);
+    assert!(parts.iter().all(|part| (part.request.as_str(), part.id) == ("ITEM", 1)));
+    assert_eq!(parts.iter().flat_map(results).collect::<Vec<_>>(), [Ok(4), Ok(9)]);
+    let failure = failed[0].failure();
     assert_eq!((failure.code.as_str(), failure.begun), ("bad_data", Some(false)));
 }
 
