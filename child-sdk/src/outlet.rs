@@ -246,6 +246,9 @@ impl Outlet {
 fn write_all(sink: &mut impl Write, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
     // Empty ones in front are taken away.
     IoSlice::advance_slices(&mut pieces, 0);
+    // One is written faster than one and an empty one behind it.
+    let count = pieces.iter().rposition(|piece| !piece.is_empty()).map_or(0, |last| last + 1);
+    pieces = pieces.get_mut(..count).unwrap_or_default();
     while !pieces.is_empty() {
         match sink.write_vectored(pieces) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

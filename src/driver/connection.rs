@@ -167,7 +167,10 @@ impl Connection {
                 self.wide_input.widen(input.as_fd());
             }
             copy::cut(&mut pieces);
-            match sys::write(input.as_fd(), &pieces.map(IoSlice::new)) {
+            // One is written faster than one and empty ones behind it.
+            let count = pieces.iter().rposition(|piece| !piece.is_empty()).map_or(0, |last| last + 1);
+            let pieces = pieces.map(IoSlice::new);
+            match sys::write(input.as_fd(), pieces.get(..count).unwrap_or(&pieces)) {
                 Ok(count) => outbox.wrote(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Flushed::Enough,
                 Err(_) => {

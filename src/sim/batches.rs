@@ -200,9 +200,9 @@ fn a_worker_more_than_processors_gets_whole_frames_of_tiny_tasks_only() {
         World::ready_of(SupervisorConfig { cores: 1, window: Some(32), ..config(2) }, &batching(8));
     let channel = world.open_channel(Policy::default());
     grow(&mut world, channel);
-    world.submit_run(channel, 2_000);
+    world.submit_run(channel, 4_000);
     assert_eq!((world.frames(0), world.frames(1)), (vec![16, 16], vec![]));
-    world.submit_run(channel, 100);
+    world.submit_run(channel, 200);
     assert_eq!(world.frames(1), [16, 16]);
 }
 

@@ -92,7 +92,7 @@ impl<T: Ticket> Supervisor<T> {
     /// because nobody knows whether the others are as quick as before.
     fn is_worth_another_worker(&self, size: u32, busy: usize) -> bool {
         let size = size as usize;
-        let enough = if busy < self.config.cores { size / 4 } else { 2 * size };
+        let enough = if busy < self.config.cores { size / 4 } else { 4 * size };
         size < TINY_FROM || self.store.waiting() >= enough || self.store.waiting_alone() > 0
     }
 
