@@ -104,8 +104,11 @@ impl Report {
 
     fn workload(&self, workload: &str, what: &str, text: &mut String) {
         let rows = self.results.of(workload);
-        let metrics: Vec<Metric> =
-            Metric::ALL.into_iter().filter(|metric| rows.iter().any(|row| row.has(*metric))).collect();
+        // Peers tell more of some than is compared.
+        let metrics: Vec<Metric> = Metric::ALL
+            .into_iter()
+            .filter(|metric| rows.iter().any(|row| !row.entry.is_peer() && row.has(*metric)))
+            .collect();
         let Some(first) = metrics.first().copied() else { return };
         let _ = write!(text, "## {workload}: {what}\n\n| |");
         for metric in &metrics {
