@@ -152,7 +152,8 @@ impl PoolBuilder {
 
     /// The largest frame that workers may send, in bytes, from 16 MiB to 128 MiB. The default is 16 MiB: enough for an image,
     /// and a hundred workers sending their largest answer at once stay below 2 GiB. It cannot be less, because the protocol
-    /// promises that much to every worker. A larger answer fails its task with `too_large` and nothing else.
+    /// promises that much to every worker. A frame is an answer with some bytes of head. A larger answer fails its task with
+    /// `too_large` and nothing else. How large a task may be is for the worker to say: `Worker::max_frame` in Rust.
     #[must_use]
     pub fn max_frame(mut self, bytes: u32) -> Self {
         self.max_frame = bytes.clamp(MAX_FRAME_DEFAULT, FRAME_LEN_CEILING);

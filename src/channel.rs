@@ -47,10 +47,12 @@ pub enum Order {
 
 impl Pool {
     /// A channel through the workers for one kind of request. Each end may live on its own thread; dropping the sender ends
-    /// the results after the last, dropping the results withdraws what has not begun.
+    /// the results after the last, dropping the results withdraws what has not begun and has the sender fail with
+    /// [`NoReceiver`](SubmitError::NoReceiver).
     ///
     /// At most 8192 jobs are between the two ends, and fewer when results are large: the sender waits while more than 16 MiB of
-    /// them are not received, or are to be expected.
+    /// them are not received, or are to be expected. So whoever sends more than that before receiving waits for ever: put the
+    /// ends on two threads, or use [`imap`](Self::imap).
     ///
     /// ```no_run
     /// use stokehold::{Order, Pool, Request};
@@ -279,7 +281,7 @@ impl<J: ?Sized> JobSender<J> {
     /// Whether a job would have a receiver, and the pool lets tasks in.
     fn check(&self) -> Result<(), Refusal> {
         if !self.lane.is_wanted() {
-            return Err(Refusal::Closed);
+            return Err(Refusal::NoReceiver);
         }
         match self.shared.is_closed().then(|| self.shared.refusal()).flatten() {
             Some(refusal) => Err(refusal),

@@ -68,6 +68,9 @@ pub enum SubmitError {
     /// The name cannot be a user's request.
     #[error(transparent)]
     Name(#[from] ApiMisuse),
+    /// The results' end of the channel was dropped, so that nobody is there to receive.
+    #[error("the channel's results were dropped, so that nobody is there to receive")]
+    NoReceiver,
     /// Results that nobody took fill their bound: take some, or raise `parked_bytes`.
     #[error(
         "results that nobody has taken fill their bound; take some first, or raise the pool's parked_bytes"
@@ -96,6 +99,7 @@ impl From<Refusal> for SubmitError {
             Refusal::Broken(death) => Self::Broken(death),
             Refusal::Closed => Self::Closed,
             Refusal::DeadLettersFull => Self::DeadLettersFull,
+            Refusal::NoReceiver => Self::NoReceiver,
             Refusal::Full | Refusal::ResultsFull => Self::ResultsFull,
         }
     }

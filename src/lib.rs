@@ -108,15 +108,20 @@
 //! limit, at most once, a key) keeps it in a frame of its own, at about three times the cost.
 //!
 //! Where one thread submits and waits, both ends look for what comes before they sleep, which costs processor time and saves most
-//! of the way there and back ([`Latency`]). Payloads of 16 KiB or more are not copied in this process: make the [`Data`] once and
-//! submit it as often as you like.
+//! of the way there and back ([`Latency`]).
+//!
+//! Large payloads move at the speed of the pipe where nobody encodes or copies them: a [`Data`] of 16 KiB or more
+//! ([`Pool::submit_data`]) is shared and never copied in this process, and `Worker::on_raw` with `Ctx::keep` does the same in a
+//! worker. Typed values are encoded and decoded with serde, which takes several times as long as the pipe. Bytes should be
+//! `serde_bytes::ByteBuf` or `Bytes`: a plain `Vec<u8>` is a list of numbers to serde, up to twice as large and far slower.
 //!
 //! ```no_run
 //! use stokehold::{Latency, Pool, WorkerCommand};
 //!
-//! // On a machine that is full anyhow, whose workers answer with up to 64 MiB.
+//! // On a machine that is full anyhow, whose workers answer with up to 64 MiB, and a few bytes of head; for tasks as large as
+//! // that, the worker says `Worker::max_frame`.
 //! let command = WorkerCommand::sibling("worker");
-//! let pool = Pool::builder(command).latency(Latency::Block).max_frame(64 << 20).start()?;
+//! let pool = Pool::builder(command).latency(Latency::Block).max_frame(65 << 20).start()?;
 //! # Ok::<(), stokehold::StartError>(())
 //! ```
 //!

@@ -26,7 +26,12 @@ impl Pool {
     ///
     /// let all = pool.map(SQUARE, 1..=3); // every result, good or bad
     /// let good: Vec<u64> = pool.imap(SQUARE, 1..=3).collect::<Result<_, _>>()?; // stops at the first failure
-    /// # let _ = (all, good); Ok(()) }
+    ///
+    /// // Jobs that are borrowed, for requests that take a `str` or a slice.
+    /// const SHOUT: Request<str, String> = Request::new("shout");
+    /// let words = vec!["some".to_owned(), "words".to_owned()];
+    /// let loud = pool.map(SHOUT, words.iter().map(String::as_str));
+    /// # let _ = (all, good, loud); Ok(()) }
     /// ```
     pub fn map<J, R, I>(&self, request: Request<J, R>, jobs: I) -> Vec<Result<R, TaskError>>
     where
@@ -229,7 +234,7 @@ fn refused(refusal: Refusal) -> TaskError {
         Refusal::DeadLettersFull => {
             TaskError::new(TaskErrorKind::Refused, 0, SubmitError::DeadLettersFull.to_string())
         }
-        Refusal::Closed | Refusal::Full | Refusal::ResultsFull => {
+        Refusal::Closed | Refusal::Full | Refusal::NoReceiver | Refusal::ResultsFull => {
             TaskError::new(TaskErrorKind::Closed, 0, SubmitError::from(refusal).to_string())
         }
     }

@@ -81,8 +81,10 @@ impl Policy {
     /// chance is repaired, a task that kills every worker is recognised soon.
     ///
     /// The handler may begin more often than that, in two cases that are no fault of the task's and cost it nothing: the worker
-    /// was ended because of *another* of its tasks, or died and nobody can tell which of several it was doing. Only
-    /// [`once`](Self::once) rules that out.
+    /// was ended because of *another* of its tasks, or died and nobody can tell which of several it was doing. The second
+    /// happens to tiny tasks of a channel or a map, which travel many to a frame: one that kills its worker does so once more
+    /// than this number, the first time among others. It does not happen to tasks with 1 attempt, which travel alone. Only
+    /// [`once`](Self::once) rules both out.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts.max(1);
@@ -189,6 +191,7 @@ impl Policy {
     /// again after a crash needs to be known as the one that was being done.
     pub(crate) fn is_plain(&self) -> bool {
         !self.at_most_once
+            && self.attempts > 1
             && self.retries_crashes
             && !self.tells_key
             && !self.times_attempts()

@@ -64,6 +64,8 @@ pub(crate) struct Slot {
     pub(super) open_bytes: u64,
     /// How many tasks it may hold.
     pub(super) window: Window,
+    /// The task that it is at gives results one by one, and has no answer yet.
+    pub(super) streams: bool,
     /// When it was last heard.
     pub(super) heard: Instant,
     /// It was asked for a sign of life since.
@@ -229,6 +231,7 @@ impl Slot {
             open_tasks: 0,
             open_bytes: 0,
             window: Window::new(window),
+            streams: false,
             heard: now,
             pinged: false,
             inside_frame: None,
@@ -328,6 +331,12 @@ impl Slot {
             return 0;
         }
         self.window.size(self.tasks_max()).saturating_sub(self.open_tasks)
+    }
+
+    /// Whether what is put behind the task that it is at would wait for nobody knows how long: for a handler that takes longer than was
+    /// to be expected, or for somebody to take the results that it gives, who may be waiting for just what would stand there.
+    pub(super) fn is_held_up(&self, now: Instant) -> bool {
+        self.session.works_in_order() && (self.streams || self.window.is_overrun(now))
     }
 
     /// Whether another frame may be sent to it now.

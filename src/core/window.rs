@@ -31,6 +31,13 @@ impl Window {
         self.now.min(limit)
     }
 
+    /// Whether the worker has been at what it has for so long, without an answer, that nothing should be put behind it: what was
+    /// learned does not hold now. Never where the size is the user's.
+    pub(crate) fn is_overrun(&self, now: Instant) -> bool {
+        self.fixed.is_none()
+            && self.busy_since.is_some_and(|since| now.saturating_duration_since(since) > AHEAD)
+    }
+
     /// Tasks were handed out; the worker was idle before if `was_idle`.
     pub(crate) fn sent(&mut self, was_idle: bool, now: Instant) {
         if was_idle || self.busy_since.is_none() {

@@ -40,6 +40,8 @@ pub(crate) enum Refusal {
     DeadLettersFull,
     /// So many tasks, or bytes of them, are unanswered that no more fit.
     Full,
+    /// Nobody is there to take the result: the other end of the channel was dropped.
+    NoReceiver,
     /// So many bytes of results wait to be taken that no more fit.
     ResultsFull,
 }

@@ -112,3 +112,55 @@ fn a_full_pipe_takes_no_further_tasks_and_loses_none() {
     world.answer_everything();
     assert!(tasks.iter().all(|task| world.end_of(*task) == Some(Ok(1))));
 }
+
+/// Both workers of a pool have learned wide windows, and have nothing to do.
+fn two_quick() -> World {
+    let mut world = World::new(2);
+    for slot in 0..2 {
+        world.start(slot, &serial(64));
+    }
+    for _ in 0..1_000 {
+        world.put(Policy::default(), 0);
+    }
+    world.settle();
+    while !world.all_answered() {
+        world.advance(Duration::from_micros(5));
+        for slot in 0..2 {
+            if world.has_tasks(slot) {
+                world.answer(slot);
+            }
+        }
+    }
+    world
+}
+
+#[test]
+fn nothing_is_put_behind_a_task_that_takes_longer_than_was_to_be_expected() {
+    let mut world = two_quick();
+    let slow = world.submit();
+    let slot = usize::from(!world.has_tasks(0));
+    world.advance(Duration::from_millis(5));
+    for _ in 0..100 {
+        world.put(Policy::default(), 0);
+    }
+    world.settle();
+    assert_eq!((world.held(slot).len(), world.held(1 - slot).len()), (1, 64));
+    while world.has_tasks(1 - slot) {
+        world.answer(1 - slot);
+    }
+    assert_eq!((world.held(slot), world.all_answered()), (vec![slow], false), "all others are done");
+}
+
+#[test]
+fn nothing_is_put_behind_a_stream_whose_consumer_may_wait_for_it() {
+    let mut world = two_quick();
+    let stream = world.submit_stream(Policy::default(), 2);
+    let slot = usize::from(!world.has_tasks(0));
+    world.items(slot, 0, 1);
+    world.submit_many(50);
+    assert_eq!((world.held(slot).len(), world.held(1 - slot).len()), (1, 50));
+    world.take_items(stream, 1);
+    world.answer(slot);
+    world.submit_many(50);
+    assert!(world.held(slot).len() > 1, "it is an ordinary worker again");
+}

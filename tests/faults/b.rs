@@ -49,14 +49,14 @@ fn b01_a_handler_that_never_returns_is_ended_and_its_worker_replaced(trial: &Tri
 
 fn b02_a_worker_that_ignores_every_request_to_end_is_killed_after_its_graces(trial: &Trial) {
     let order = "hang:always ignore_term; sleep";
-    let options = ["timeout=200", "lives=2", "--", order];
+    let options = ["timeout=500", "lives=2", "--", order];
     let finished = trial.scene(&options).typed("TimedOut").typed("Overran").usable().run();
     assert_eq!((finished.runs_of("hang"), finished.number("deaths")), (2, 2));
     for death in ["death.0", "death.1"] {
         assert!(finished.fact(death).contains("by Killed"), "{:?}", finished.facts);
     }
     // Twice the limit and the grace after SIGTERM; it takes no CANCEL. The second attempt waits up to 100 ms.
-    assert_took(&finished, "milliseconds", 2 * (200 + 50));
+    assert_took(&finished, "milliseconds", 2 * (500 + 50));
 }
 
 fn b03_a_stopped_worker_is_ended_by_the_limit_of_its_task(trial: &Trial) {

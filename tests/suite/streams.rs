@@ -345,7 +345,7 @@ fn a_sender_that_waits_learns_that_the_receiver_is_gone() {
             });
             assert!(eventually(MOMENT, || sent.load(Ordering::SeqCst) == BETWEEN));
             drop(results);
-            assert!(matches!(sender.join().unwrap(), SubmitError::Closed));
+            assert!(matches!(sender.join().unwrap(), SubmitError::NoReceiver));
         });
         assert_eq!(pool.submit(SQUARE, &9).unwrap().wait().unwrap(), 81);
     });

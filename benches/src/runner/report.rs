@@ -41,7 +41,7 @@ impl Report {
         let _ = writeln!(
             text,
             "{}\n\nMedians of {} interleaved rounds, least and most in brackets; every contestant is a process of its own, \
-             in an order by chance. CPU is user and system time of all its processes; calls are their reads and \
+             in an order by chance. Throughput counts the bytes of both ways. CPU is user and system time of all its processes; calls are their reads and \
              writes. Read the ratios: the machine is not yours.\n",
             self.machine, self.rounds
         );

@@ -142,7 +142,8 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
             if u32::try_from(len).is_ok_and(|len| len <= max) {
                 return Ok(());
             }
-            let message = format!("the answer's frame has {len} bytes, the parent takes {max}");
+            let message =
+                format!("the answer's frame has {len} bytes, the parent takes {max}: raise its max_frame");
             Err(Box::new(WireFailure::new(code::TOO_LARGE, message)))
         });
         self.context.end();

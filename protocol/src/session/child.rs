@@ -241,7 +241,8 @@ impl ChildSession {
             return ChildEvent::Ignored;
         }
         let max = self.ours.max_frame;
-        let message = format!("the task's frame has {len} bytes, this worker takes {max}");
+        let message =
+            format!("the task's frame has {len} bytes, this worker takes {max}: raise its max_frame");
         self.refuse(id, code::TOO_LARGE, message, out)
     }
 
@@ -277,7 +278,8 @@ impl ChildSession {
         }
         out.truncate(start);
         self.failed = self.failed.saturating_add(1);
-        let message = format!("the answer's frame has {len} bytes, the parent takes {max}");
+        let message =
+            format!("the answer's frame has {len} bytes, the parent takes {max}: raise its max_frame");
         self.voice.frame(out, id, Verb::Failed, |out| Failure::new(code::TOO_LARGE, message).encode(out));
         false
     }

@@ -42,6 +42,8 @@ impl<T: Ticket> Supervisor<T> {
         // Tiny tasks go to those who did some before, whose memory is still in the processor's caches.
         let begin = if self.front_size() as usize >= TINY_FROM { 0 } else { self.turn };
         let mut busy = self.slots.iter().filter(|place| place.is_busy()).count();
+        // Those that may be done soon: tiny tasks wait for nobody else.
+        let mut quick = self.slots.iter().filter(|place| place.is_busy() && !place.is_held_up(now)).count();
         let withheld = self.withheld.take();
         let is_late = withheld.is_some_and(|since| now >= since + WITHHELD_MAX);
         // First every idle worker, then the rest in even shares: with few tasks nobody waits behind another.
@@ -51,8 +53,10 @@ impl<T: Ticket> Supervisor<T> {
                 break;
             }
             let only_busy = self.withheld.is_some();
-            let takes =
-                |place: &&Slot| place.credit() > 0 && if place.is_busy() { !only_idle } else { !only_busy };
+            let takes = |place: &&Slot| {
+                place.credit() > 0
+                    && if place.is_busy() { !only_idle && !place.is_held_up(now) } else { !only_busy }
+            };
             let takers = self.slots.iter().filter(takes).count();
             let share = self.store.waiting().div_ceil(takers.max(1));
             let share = u32::try_from(share).unwrap_or(u32::MAX);
@@ -64,7 +68,7 @@ impl<T: Ticket> Supervisor<T> {
                     // One task, or one frame of tiny ones.
                     true => {
                         let size = self.frame_size(slot);
-                        if busy > 0 && !is_late && !self.is_worth_another_worker(size, busy) {
+                        if quick > 0 && !is_late && !self.is_worth_another_worker(size, busy) {
                             self.withheld = Some(withheld.unwrap_or(now));
                             break;
                         }
@@ -76,6 +80,7 @@ impl<T: Ticket> Supervisor<T> {
                 if quota > 0 {
                     self.fill(slot, quota, now);
                     busy += usize::from(only_idle);
+                    quick += usize::from(only_idle);
                 }
                 if self.store.waiting() == 0 {
                     break;
@@ -215,7 +220,7 @@ impl<T: Ticket> Supervisor<T> {
             let len = task.body.len() + 4;
             let max = place.session.child().max_frame;
             let message = format!(
-                "the task's frame has {len} bytes, the worker takes {max}: send a path instead of the bytes, or in parts"
+                "the task's frame has {len} bytes, the worker takes {max}: raise its max_frame, or send a path instead of the bytes"
             );
             let failure = Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) };
             let (worker, pid) = (place.number, place.pid);

@@ -93,6 +93,7 @@ impl<T: Ticket> Supervisor<T> {
     pub(super) fn note_answer(&mut self, slot: usize, tasks: u32) {
         let Some(place) = self.slots.get_mut(slot) else { return };
         place.has_answered = true;
+        place.streams = false;
         place.fresh_answers += tasks;
         place.finished += u64::from(tasks);
         place.open_tasks = place.open_tasks.saturating_sub(tasks);

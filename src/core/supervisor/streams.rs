@@ -25,6 +25,9 @@ impl<T: Ticket> Supervisor<T> {
             return;
         }
         task.extra().gave_items = true;
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.streams = true;
+        }
         if fate == ItemFate::Full && is_to_stop {
             task.extra().drops_items = true;
             return;
