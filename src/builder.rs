@@ -161,7 +161,9 @@ impl PoolBuilder {
     }
 
     /// How many unanswered tasks a worker may hold, at most what it announced itself. By default this adapts: 1 while tasks
-    /// take a millisecond or more, so that nothing waits behind a slow one; more, the faster they are answered.
+    /// take a millisecond or more, so that nothing waits behind a slow one; more, the faster they are answered; and nothing is put
+    /// behind a task that takes longer than 4 ms, or gives results one by one. What was put behind one that was not known to be slow
+    /// waits for it.
     #[must_use]
     pub fn window(mut self, tasks: u32) -> Self {
         self.window = Some(tasks.max(1));

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stokehold::{
     AttemptEnd, Completed, Event, Limit, Order, Policy, Pool, PoolBuilder, Request, RetryFailures, TaskError,
@@ -274,6 +274,31 @@ fn a_slow_one_among_many_holds_up_only_what_its_worker_holds() {
             }
             assert!(missing.is_empty());
         });
+    });
+}
+
+#[test]
+fn nothing_tiny_is_put_behind_a_task_that_has_become_long() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = grinders(&arena, 2).start().unwrap();
+        // Both workers are known to be quick.
+        assert_the_others_are_right(BY_MAP(&pool, &[]), &[]);
+        let long = pool.submit(GRIND, &(7, "wait")).unwrap();
+        wait_for_runs(&arena, "wait 7", 1);
+        // It takes longer than anything that its worker was given ahead of time.
+        let begun = Instant::now();
+        assert!(eventually(MOMENT, || begun.elapsed() > Duration::from_millis(20)));
+        for way in [BY_MAP, IN_ORDER, AS_DONE] {
+            assert_the_others_are_right(way(&pool, &[]), &[]);
+        }
+        let handles: Vec<_> = (0..2_000).map(|number| pool.submit(GRIND, &(number, "")).unwrap()).collect();
+        for (number, handle) in (0..).zip(handles) {
+            assert_eq!(handle.wait().unwrap().0, answer(number));
+        }
+        assert!(!long.is_done());
+        arena.open("gate 7");
+        assert_eq!(long.wait().unwrap().0, answer(7));
     });
 }
 

@@ -73,24 +73,26 @@ fn results_that_were_given_before_a_death_count() {
 
 #[test]
 fn the_only_task_without_a_result_is_to_blame() {
-    let policy = Policy::default().attempts(1);
+    let policy = Policy::default().attempts(2);
     let (mut world, channel) = grown_as(1, 200, &batching(8), policy);
     let tasks = with_batch(&mut world, channel, 16);
     world.give(0, 0, &[DONE; 15]);
+    replace(&mut world, 0, &batching(8));
+    assert_eq!((lives(&world, &tasks[15..]), lives(&world, &tasks)), (1, 1));
     world.die(0, 11);
     let error = world.outcome(tasks[15]).as_ref().expect_err("dead");
-    assert_eq!((error.kind(), error.task(), error.attempt()), (TaskErrorKind::Dead, tasks[15], 1));
+    assert_eq!((error.kind(), error.task(), error.attempt()), (TaskErrorKind::Dead, tasks[15], 2));
     assert_eq!(died(&world.events)[0].task, Some(tasks[15]));
 }
 
 #[test]
 fn a_death_after_the_last_result_is_nobodys_fault() {
-    let policy = Policy::default().attempts(1);
-    let (mut world, channel) = grown_as(1, 200, &batching(8), policy);
+    let (mut world, channel) = grown(1, 200);
     let tasks = with_batch(&mut world, channel, 8);
     let behind = world.submit();
     world.give(0, 0, &[DONE; 8]);
     world.die(0, 11);
+    assert_eq!(lives(&world, &tasks), 0);
     world.start(0, &batching(8));
     world.answer_everything();
     assert!(done(&world, &tasks));

@@ -129,16 +129,15 @@ fn what_a_worker_has_no_room_for_comes_again_without_a_loss() {
 
 #[test]
 fn results_that_are_none_end_the_worker_and_blame_nobody() {
-    let policy = Policy::default().attempts(1);
     for wrong in Wrong::ALL {
-        let (mut world, channel) = grown_as(1, 200, &batching(8), policy);
+        let (mut world, channel) = grown(1, 200);
         let tasks = with_batch(&mut world, channel, 6);
         world.give(0, 0, &[DONE; 2]);
         world.give_wrong(0, 0, None, wrong);
         assert!(world.child(0).killed, "{wrong:?}");
         assert!(done(&world, &tasks[..2]));
         replace(&mut world, 0, &batching(8));
-        assert_eq!(world.deaths(), 1);
+        assert_eq!((world.deaths(), lives(&world, &tasks)), (1, 0));
         assert!(world.frames(0).iter().all(|count| *count == 1), "{wrong:?}: one by one");
         world.answer_everything();
         assert!(done(&world, &tasks), "{wrong:?}");
