@@ -168,6 +168,9 @@ pub(crate) fn measure(
     set_child_subreaper(Some(getpid())).map_err(|error| format!("cannot adopt orphans: {error}"))?;
     let begun = Instant::now();
     let (sdk, can) = introduce(testee)?;
+    // Every case would wait for the HELLO of a child that says none: one is enough to tell why.
+    let chosen = if can.is_some() { chosen } else { chosen.get(..1).unwrap_or_default() };
+    let can = can.unwrap_or(Level::L2);
     let asked = match level {
         LevelArg::Auto => can,
         LevelArg::L2 => Level::L2,
@@ -182,18 +185,18 @@ pub(crate) fn measure(
     Ok(Score { outcomes, asked, is_whole, took: begun.elapsed(), sdk })
 }
 
-/// What the child calls itself, and the level it claims. A child that does not even greet is measured all the same.
-fn introduce(testee: &Testee) -> Result<(String, Level), String> {
+/// What the child calls itself, and the level it claims; no level if it does not even greet.
+fn introduce(testee: &Testee) -> Result<(String, Option<Level>), String> {
     let mut stage = Stage::new(testee, "introduction");
     let greeted = stage.greeted_by(&Setup::default());
     let introduced = match &greeted {
-        Ok(session) => Ok((session.hello().sdk, case::level_of(&session.referee))),
+        Ok(session) => Ok((session.hello().sdk, Some(case::level_of(&session.referee)))),
         Err(Stop::Harness(why)) => Err(why.clone()),
         Err(_) => {
             let said = stage.record.borrow().stderr.clone();
             match said.lines().find(|line| line.starts_with("stokehold conform: cannot run")) {
                 Some(why) => Err(why.to_owned()),
-                None => Ok((String::new(), Level::L2)),
+                None => Ok((String::new(), None)),
             }
         }
     };

@@ -213,6 +213,13 @@ impl Referee {
 
     fn about_task(&mut self, id: u32, message: &Message<'_>) -> Checked {
         let name = message.request;
+        if name == "STARTED" && !self.offers_started {
+            self.warn(
+                "R-35",
+                "STARTED, which the parent did not list",
+                "send STARTED only if the parent's HELLO lists `started`",
+            );
+        }
         let is_final = matches!(name, "FINISHED" | "FAILED");
         let Some(task) = self.tasks.get_mut(&id) else {
             let statement = if is_final { "R-11" } else { "R-34" };
@@ -237,12 +244,6 @@ impl Referee {
             }
             "ITEM" => task.items.push(message.data.to_vec()),
             _ => {
-                must(
-                    name != "STARTED" || self.offers_started,
-                    "R-35",
-                    || "STARTED, which the parent did not list".to_owned(),
-                    "send STARTED only if the parent's HELLO lists `started`",
-                )?;
                 task.notes.push((name.to_owned(), message.data.to_vec()));
             }
         }

@@ -92,7 +92,8 @@ pub(super) fn drive(stage: &mut Stage<'_>, case: &str) -> Checked {
         };
         current.note(format!("{}: {}", vector.id, vector.why));
         let lives = match (vector.verdict.as_str(), vector.stage.as_str()) {
-            ("accept" | "either", _) => accept(&mut current, &vector)?,
+            ("accept", _) => accept(&mut current, &vector)?,
+            ("either", _) => either(&mut current, &vector)?,
             (_, "head") => refuse_head(&mut current, &vector)?,
             _ => refuse_data(&mut current, &vector)?,
         };
@@ -166,6 +167,15 @@ fn accept(session: &mut Session, vector: &Vector) -> Checked<bool> {
 }
 
 const WIDTHS: &str = "read every width that MessagePack has for a value, and give back the same value";
+
+/// A message that some readers refuse: whatever the child does with it is right, save a crash or a hang.
+fn either(session: &mut Session, vector: &Vector) -> Checked<bool> {
+    session.referee.open(vector.task);
+    session.send_bytes(&vector.bytes());
+    let later = session.submit("DO", &json("1"));
+    session.wait(|session| session.answered(later) || session.is_over())?;
+    ended_at(session, vector, "refuse it as a bad head, or take it").map(|ended| !ended)
+}
 
 /// Whether it is an integer above 2^53, which some languages do not have.
 fn is_hard_number(vector: &Vector) -> bool {

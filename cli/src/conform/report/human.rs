@@ -56,8 +56,9 @@ pub(crate) fn summary(score: &Score) -> String {
         .collect();
     let _ = writeln!(
         text,
-        "{} cases: {}; in {:.1} s",
+        "{} {}: {}; in {:.1} s",
         score.outcomes.len(),
+        if score.outcomes.len() == 1 { "case" } else { "cases" },
         counts.join(", "),
         score.took.as_secs_f64()
     );
