@@ -38,11 +38,13 @@ pub(crate) struct Greeting {
     pub(crate) offers_started: bool,
     /// Names, keys and requests that no version knows are mixed in.
     pub(crate) grease: bool,
+    /// The child may look for frames before it sleeps; said only if not.
+    pub(crate) may_spin: bool,
 }
 
 impl Default for Greeting {
     fn default() -> Self {
-        Self { max_frame: u64::from(MAX_FRAME_DEFAULT), offers_started: false, grease: true }
+        Self { max_frame: u64::from(MAX_FRAME_DEFAULT), offers_started: false, grease: true, may_spin: true }
     }
 }
 
@@ -188,7 +190,8 @@ pub(crate) fn get_ready(session: &mut Session) -> Checked {
 pub(crate) fn greet(session: &mut Session, greeting: &Greeting) {
     let address = session.address;
     let mut data = Vec::new();
-    wire::write_map_len(&mut data, if greeting.grease { 7 } else { 5 });
+    let count = 5 + u32::from(greeting.grease) * 2 + u32::from(!greeting.may_spin);
+    wire::write_map_len(&mut data, count);
     wire::write_str(&mut data, "v");
     wire::write_uint(&mut data, 1);
     wire::write_str(&mut data, "pid");
@@ -216,6 +219,10 @@ pub(crate) fn greet(session: &mut Session, greeting: &Greeting) {
     if greeting.grease {
         wire::write_str(&mut data, "");
         wire::write_nil(&mut data);
+    }
+    if !greeting.may_spin {
+        wire::write_str(&mut data, "spin");
+        wire::write_bool(&mut data, false);
     }
     session.referee.greeted = true;
     session.referee.offers_started = greeting.offers_started;

@@ -6,9 +6,10 @@ use std::process::Command;
 use std::thread;
 use std::time::SystemTime;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::support::{Dir, Finished, Run, STOKEHOLD, within};
+use super::support::{Dir, Finished, Run, STOKEHOLD, until, within};
 
 /// Where the Rust testee is, made if need be: cargo builds examples for `cargo test`, but not when tests are picked by name.
 fn testee() -> PathBuf {
@@ -299,6 +300,39 @@ fn a_matrix_has_a_column_for_each_child() {
         let extensions = finished.text().lines().find(|line| line.starts_with("| X ")).unwrap();
         assert!(extensions.contains("1 / 2 1?") && extensions.contains("1 / 2 1!"), "{extensions}");
         Run::new(["conform", "matrix", "--child", "nonsense"]).feed("").expect_code(2);
+    });
+}
+
+#[test]
+fn children_die_with_a_kit_that_is_killed() {
+    within(|| {
+        let child = testee();
+        let child = child.to_str().unwrap();
+        let args = ["conform", "child", "--testee", "--case", "W12,C6,C10", "--timeout", "10s", "--", child];
+        let running = Run::new(args).start();
+        // The process that becomes the child has its name among the arguments, and is not it yet.
+        let children = || {
+            let mut found = running.descendants(child);
+            found.retain(|pid| {
+                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.ends_with("testee"))
+            });
+            found
+        };
+        until("a child is there", || !children().is_empty());
+        running.signal(Signal::KILL);
+        until("no child is left", || running.descendants("").is_empty());
+    });
+}
+
+#[test]
+fn what_a_child_leaves_behind_is_ended_with_its_case() {
+    let Some(python) = python() else { return };
+    within(|| {
+        // It leaves the process group and has no pipe of the child's; `feed` looks whether anything is left.
+        let script = "setsid sleep 1000 <&- >/dev/null 2>&1 & exec \"$@\"";
+        let mutant = mutant();
+        let child = ["sh", "-c", script, "sh", &python, "-IS", &mutant];
+        conform(&["--case", "F1,L1,L3", "--timeout", "10s"], &child).expect_code(0);
     });
 }
 

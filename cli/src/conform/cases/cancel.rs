@@ -286,6 +286,17 @@ fn started(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready_in(&Setup::default(), &greeting)?;
     session.needs_capability(Capability::Started)?;
     let (input, _) = stage.sample();
+    if stage.needs(&session, "test.spin").is_ok() {
+        let long = session.submit("test.spin", &json(r#"{"ms":700}"#));
+        session.wait(|session| !session.task(long).notes.is_empty() || session.answered(long))?;
+        must(
+            !session.answered(long),
+            "R-44",
+            || "STARTED came only with the answer".to_owned(),
+            "write STARTED out before the handler begins",
+        )?;
+        session.answer(long)?;
+    }
     let ids: Vec<u32> = (0..session.hello().window.min(5)).map(|_| session.submit("DO", &input)).collect();
     for id in ids {
         session.answer(id)?;
