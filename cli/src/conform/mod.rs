@@ -1,13 +1,14 @@
 //! `stokehold conform`: whether a worker, in whatever language, keeps the protocol's rules.
 //!
 //! A case is a small play with a child of its own (`case`, `cases`); the `stage` starts children, a `session` is the wire to
-//! one, the `referee` knows the rules that hold in any case. Only `session` and `stage` know that messages travel in binary
-//! frames: another carrier is another session.
+//! one, `dialogue` what is said over it, the `referee` knows the rules that hold in any case. That messages travel in binary
+//! frames is known to `session`, `dialogue` and `stage`, and to the cases of group F: another carrier is another session.
 
 mod baseline;
 mod case;
 mod cases;
 mod child;
+mod dialogue;
 mod launch;
 mod matrix;
 mod process;

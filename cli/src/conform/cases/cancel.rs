@@ -187,7 +187,7 @@ fn ping_while_busy(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     session.needs_capability(Capability::Ping)?;
     stage.needs(&session, "test.spin")?;
-    let id = session.submit("test.spin", &json(r#"{"ms":1500}"#));
+    let id = session.submit("test.spin", &json(r#"{"ms":2000}"#));
     session.drain()?;
     session.send(0, "PING", &json(r#"{"n":1}"#));
     let pong = session.loose("PONG")?;

@@ -239,7 +239,7 @@ fn written_before_waiting(stage: &mut Stage<'_>) -> Checked {
         return session.finish();
     }
     let first = session.submit("DO", &input);
-    let long = session.submit("test.spin", &json(r#"{"ms":1000}"#));
+    let long = session.submit("test.spin", &json(r#"{"ms":1500}"#));
     session.answer(first)?;
     must(
         !session.answered(long),
