@@ -34,6 +34,12 @@ fn every_statement_has_a_case_or_a_reason_why_not() {
         let (id, reason) = line.split_once(' ').unwrap();
         assert!(reason.trim().len() > 10, "{id} has no reason");
         assert!(reasons.insert(id, reason).is_none(), "{id} is excused twice");
+        if let Some((_, shown)) = reason.split_once("; shown by ") {
+            let (file, name) = shown.split_once(' ').unwrap();
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{id}: {file}: {error}"));
+            assert!(text.contains(&format!("fn {name}(")), "{id}: {file} has no test {name}");
+        }
         assert!(statements.contains(id), "{id} is no statement");
     }
     let mut looked_at = BTreeSet::new();
