@@ -1,5 +1,6 @@
 //! The `stokehold` command: its arguments, and which subcommand gets them. It does no work itself.
 
+mod conform;
 mod console;
 mod demo;
 mod echo;
@@ -41,6 +42,7 @@ enum Command {
     // What `run` and `demo` are for is told by their arguments' types.
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
+    Conform(conform::ConformArgs),
     /// A worker that echoes, for trying things
     ///
     /// It gives every record back as it came. A parent starts it:
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args).code(),
         Command::Demo(args) => demo::run(&args).code(),
+        Command::Conform(args) => conform::run(&args).code(),
         Command::EchoWorker => echo::serve(),
         Command::DemoWorker => demo::serve(),
     }

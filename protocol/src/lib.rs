@@ -51,6 +51,7 @@ mod request;
 mod session;
 mod spin;
 mod tail;
+pub mod vectors;
 pub mod wire;
 
 pub use address::Recipient;

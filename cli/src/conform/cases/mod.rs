@@ -1,0 +1,80 @@
+//! All cases, a file a group.
+
+mod batch;
+mod cancel;
+mod codec;
+mod extension;
+mod failure;
+mod framing;
+mod handshake;
+mod isolation;
+mod life;
+mod performance;
+mod window;
+
+use serde_json::Value;
+
+use super::case::Case;
+use super::referee::Answer;
+use crate::value;
+
+/// The groups in their order, and what each is about.
+pub(crate) const GROUPS: [(&str, &str); 10] = [
+    ("H", "handshake"),
+    ("F", "frames and values"),
+    ("W", "windows"),
+    ("X", "what may grow"),
+    ("C", "cancel, ping, meta, news"),
+    ("B", "batches"),
+    ("E", "errors"),
+    ("L", "life and death"),
+    ("S", "isolation"),
+    ("P", "performance"),
+];
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    let groups: [&'static [Case]; 11] = [
+        handshake::CASES,
+        framing::CASES,
+        codec::CASES,
+        window::CASES,
+        extension::CASES,
+        cancel::CASES,
+        batch::CASES,
+        failure::CASES,
+        life::CASES,
+        isolation::CASES,
+        performance::CASES,
+    ];
+    groups.into_iter().flatten()
+}
+
+/// The cases that the patterns choose, all if there are none; and the first pattern that chooses nothing.
+pub(crate) fn chosen(patterns: &[String]) -> (Vec<&'static Case>, Option<String>) {
+    let chooses = |pattern: &str, case: &Case| match pattern.strip_suffix('*') {
+        Some(beginning) => case.id.starts_with(beginning),
+        None => case.id == pattern,
+    };
+    let unknown = patterns.iter().find(|pattern| !all().any(|case| chooses(pattern, case)));
+    let is_chosen =
+        |case: &&Case| patterns.is_empty() || patterns.iter().any(|pattern| chooses(pattern, case));
+    (all().filter(is_chosen).collect(), unknown.cloned())
+}
+
+/// The code of FAILED; what was finished has none.
+fn code(answer: &Answer) -> String {
+    if answer.finished {
+        return "(FINISHED)".to_owned();
+    }
+    stokehold_protocol::Failure::decode(&answer.data).code
+}
+
+/// Data for a look inside; null if it is no value.
+fn look(data: &[u8]) -> Value {
+    let mut text = Vec::new();
+    let written = value::write_json(data, &mut text);
+    written.ok().and_then(|()| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

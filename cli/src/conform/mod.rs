@@ -1,0 +1,61 @@
+//! `stokehold conform`: whether a worker, in whatever language, keeps the protocol's rules.
+//!
+//! A case is a small play with a child of its own (`case`, `cases`); the `stage` starts children, a `session` is the wire to
+//! one, `dialogue` what is said over it, the `referee` knows the rules that hold in any case. That messages travel in binary
+//! frames is known to `session`, `dialogue` and `stage`, and to the cases of group F: another carrier is another session.
+
+mod baseline;
+mod case;
+mod cases;
+mod child;
+mod dialogue;
+mod launch;
+mod matrix;
+mod process;
+mod random;
+mod referee;
+mod report;
+mod same;
+mod session;
+mod stage;
+mod trace;
+mod vectors;
+mod verdict;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Exit;
+
+/// Tests workers against the specification
+///
+/// For authors of workers in any language: a worker is started again and again, and each time one thing is tried that a parent
+/// may do to it. What it does wrong is told with the statement of the specification, the bytes, and a hint.
+#[derive(Debug, Args)]
+pub(crate) struct ConformArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Child(child::ChildArgs),
+    Matrix(matrix::MatrixArgs),
+    Vectors(vectors::VectorsArgs),
+    /// Becomes a child that dies with the kit
+    #[command(hide = true)]
+    Launch(launch::LaunchArgs),
+    /// Holds a child, to be killed
+    #[command(hide = true)]
+    Hold(launch::LaunchArgs),
+}
+
+/// Does what was asked.
+pub(crate) fn run(args: &ConformArgs) -> Exit {
+    match &args.what {
+        What::Child(args) => child::run(args),
+        What::Matrix(args) => matrix::run(args),
+        What::Vectors(args) => vectors::run(args),
+        What::Launch(args) => launch::launch(args),
+        What::Hold(args) => launch::hold(args),
+    }
+}

@@ -1,0 +1,87 @@
+//! The report for people: a line a case; under one that is not as it should be, why, what to do, and the frames.
+
+use std::fmt::Write;
+
+use crate::conform::case::{Case, Outcome, Rank, Score};
+use crate::conform::verdict::Verdict;
+use crate::console::escaped;
+
+/// Lines shown of what a child wrote on standard error.
+const STDERR_LINES: usize = 8;
+
+/// One case.
+pub(crate) fn case(outcome: &Outcome) -> String {
+    let case = outcome.case;
+    let mut text = format!("{:<7} {:<4} {}", outcome.verdict, case.id, case.title);
+    if let (Verdict::Skip | Verdict::Harness | Verdict::Info, Some(remark)) =
+        (outcome.verdict, outcome.remarks.first())
+    {
+        let _ = write!(text, ": {}", escaped(remark));
+    }
+    text.push('\n');
+    for finding in &outcome.findings {
+        let _ = writeln!(text, "        [{}] {}", finding.statement, escaped(&finding.what));
+        if !finding.hint.is_empty() {
+            let _ = writeln!(text, "        hint: {}", finding.hint);
+        }
+    }
+    if matches!(outcome.verdict, Verdict::Fail | Verdict::Harness) {
+        for line in &outcome.trace {
+            let _ = writeln!(text, "      {line}");
+        }
+        let said: Vec<&str> = outcome.stderr.lines().collect();
+        for line in said.iter().skip(said.len().saturating_sub(STDERR_LINES)) {
+            let _ = writeln!(text, "        stderr: {}", escaped(line));
+        }
+    }
+    text
+}
+
+/// What stands at the end.
+pub(crate) fn summary(score: &Score) -> String {
+    let mut text = String::from("\n");
+    let counts = [
+        (Verdict::Pass, "passed"),
+        (Verdict::Fail, "failed"),
+        (Verdict::Warn, "warned"),
+        (Verdict::Info, "told"),
+        (Verdict::Skip, "skipped"),
+        (Verdict::Harness, "could not be run"),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .map(|(verdict, word)| (score.count(verdict), word))
+        .filter(|(count, word)| *count > 0 || *word == "passed" || *word == "failed")
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let _ = writeln!(
+        text,
+        "{} {}: {}; in {:.1} s",
+        score.outcomes.len(),
+        if score.outcomes.len() == 1 { "case" } else { "cases" },
+        counts.join(", "),
+        score.took.as_secs_f64()
+    );
+    if !score.sdk.is_empty() {
+        let _ = writeln!(text, "child: {}", escaped(&score.sdk));
+    }
+    let _ = writeln!(text, "{}", score.level_line());
+    text
+}
+
+/// Everything at once.
+pub(crate) fn whole(score: &Score) -> String {
+    let mut text: String = score.outcomes.iter().map(case).collect();
+    text.push_str(&summary(score));
+    text
+}
+
+/// A line of the list of cases.
+pub(crate) fn listed(case: &Case) -> String {
+    let rank = match case.rank {
+        Rank::Must => "must",
+        Rank::Should => "should",
+        Rank::Info => "info",
+    };
+    format!("{:<4} {} {:<6} {} [{}]\n", case.id, case.level, rank, case.title, case.spec.join(", "))
+}

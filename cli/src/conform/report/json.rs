@@ -1,0 +1,48 @@
+//! The report as one JSON object.
+
+use serde_json::{Value, json};
+
+use crate::conform::case::{Outcome, Score};
+use crate::conform::verdict::Verdict;
+
+pub(super) fn render(score: &Score) -> String {
+    let count = |verdict| score.count(verdict);
+    let report = json!({
+        "schema": "stokehold-conformance",
+        "version": 1,
+        "sdk": score.sdk,
+        "asked": score.asked.to_string(),
+        "reached": score.reached().map(|level| level.to_string()),
+        "seconds": score.took.as_secs_f64(),
+        "counts": {
+            "pass": count(Verdict::Pass),
+            "fail": count(Verdict::Fail),
+            "warn": count(Verdict::Warn),
+            "info": count(Verdict::Info),
+            "skip": count(Verdict::Skip),
+            "harness": count(Verdict::Harness),
+        },
+        "cases": score.outcomes.iter().map(case).collect::<Vec<_>>(),
+    });
+    format!("{report:#}\n")
+}
+
+fn case(outcome: &Outcome) -> Value {
+    let findings: Vec<Value> = outcome
+        .findings
+        .iter()
+        .map(|finding| json!({"statement": finding.statement, "what": finding.what, "hint": finding.hint}))
+        .collect();
+    let shows_frames = matches!(outcome.verdict, Verdict::Fail | Verdict::Harness);
+    json!({
+        "id": outcome.case.id,
+        "title": outcome.case.title,
+        "level": outcome.case.level.to_string(),
+        "spec": outcome.case.spec,
+        "verdict": outcome.verdict.name(),
+        "seconds": outcome.took.as_secs_f64(),
+        "findings": findings,
+        "remarks": outcome.remarks,
+        "trace": if shows_frames { outcome.trace.as_slice() } else { &[] },
+    })
+}

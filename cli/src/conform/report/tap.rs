@@ -1,0 +1,28 @@
+//! The report in the Test Anything Protocol, version 13.
+
+use std::fmt::Write;
+
+use crate::conform::case::Score;
+use crate::conform::verdict::Verdict;
+use crate::console::escaped;
+
+pub(super) fn render(score: &Score) -> String {
+    let mut text = format!("TAP version 13\n1..{}\n", score.outcomes.len());
+    for (number, outcome) in (1..).zip(&score.outcomes) {
+        let is_good = !matches!(outcome.verdict, Verdict::Fail | Verdict::Harness);
+        let word = if is_good { "ok" } else { "not ok" };
+        let title = outcome.case.title.replace('#', "");
+        let _ = write!(text, "{word} {number} - {} {title}", outcome.case.id);
+        if outcome.verdict == Verdict::Skip {
+            let why = outcome.remarks.first().map(|why| escaped(why)).unwrap_or_default();
+            let _ = write!(text, " # SKIP {why}");
+        }
+        text.push('\n');
+        for finding in &outcome.findings {
+            let _ =
+                writeln!(text, "# {} [{}] {}", outcome.verdict, finding.statement, escaped(&finding.what));
+        }
+    }
+    let _ = writeln!(text, "# {}", score.level_line());
+    text
+}

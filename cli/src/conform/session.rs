@@ -1,0 +1,344 @@
+//! The wire between a case and its child: bytes out in the pieces that a case wants, frames in, and waiting that always ends.
+//!
+//! One thread does it all with `poll`: it goes on reading while it writes, as a parent must, unless a case tells it not to.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use stokehold_protocol::{FrameEvent, Splitter};
+
+use super::process::{Ended, Process, waiting};
+use super::random::Random;
+use super::referee::Referee;
+use super::trace::Trace;
+use super::verdict::{Checked, Finding, Stop};
+
+/// The address that the kit gives itself, like the specification's example.
+pub(crate) const PARENT: u64 = 1234;
+
+/// Bytes kept of what the child wrote on standard error.
+const STDERR_KEPT: usize = 16 * 1024;
+
+/// How often something is looked at that cannot be waited for.
+const LOOK_EVERY: Duration = Duration::from_micros(100);
+
+/// In which pieces bytes are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pacing {
+    /// As many as the pipe takes.
+    Whole,
+    /// Cut at random places.
+    Random,
+    /// One at a time, each when the child has taken the one before.
+    Single,
+}
+
+/// What a case leaves behind for its report.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) trace: Trace,
+    pub(crate) warnings: Vec<Finding>,
+    pub(crate) notes: Vec<String>,
+    /// The last that a child wrote on standard error.
+    pub(crate) stderr: String,
+}
+
+/// One child and the connection to it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) process: Process,
+    pub(crate) referee: Referee,
+    pub(crate) record: Rc<RefCell<Record>>,
+    pub(crate) pacing: Pacing,
+    /// Whether the child's frames are read at all.
+    pub(crate) reading: bool,
+    /// Frames are not recorded: there will be many.
+    pub(crate) quiet: bool,
+    /// How long one thing is waited for.
+    pub(crate) patience: Duration,
+    /// When the whole case must be over.
+    pub(crate) ends: Instant,
+    /// The address that the child is given.
+    pub(crate) address: u64,
+    splitter: Splitter,
+    pub(super) unsent: VecDeque<u8>,
+    random: Random,
+    pub(super) next_id: u32,
+    stderr: Vec<u8>,
+    /// All bytes of standard error, also those not kept.
+    pub(crate) stderr_bytes: u64,
+}
+
+impl Session {
+    pub(crate) fn new(
+        process: Process,
+        address: u64,
+        record: Rc<RefCell<Record>>,
+        random: Random,
+        patience: Duration,
+        ends: Instant,
+    ) -> Self {
+        Self {
+            process,
+            referee: Referee::new(address, PARENT),
+            record,
+            pacing: Pacing::Random,
+            reading: true,
+            quiet: false,
+            patience,
+            ends,
+            address,
+            splitter: Splitter::new(),
+            unsent: VecDeque::new(),
+            random,
+            next_id: 1,
+            stderr: Vec::new(),
+            stderr_bytes: 0,
+        }
+    }
+
+    /// Adds a remark to the record.
+    pub(crate) fn note(&self, what: impl Into<String>) {
+        self.record.borrow_mut().trace.note(what);
+    }
+
+    /// Whether the child said something on standard error.
+    pub(crate) fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// Waits until all bytes are written, or nobody takes them any more.
+    pub(crate) fn flush(&mut self) -> Checked<bool> {
+        self.wait(|session| session.unsent.is_empty() || session.process.input.is_none())
+    }
+
+    /// Waits until the child has taken all bytes out of the pipe, which nothing tells: it is looked at.
+    pub(crate) fn drain(&mut self) -> Checked<bool> {
+        let until = (Instant::now() + self.patience).min(self.ends);
+        loop {
+            let left = self.process.input.as_ref().map_or(0, waiting);
+            if self.process.input.is_none() || self.unsent.is_empty() && left == 0 {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            self.turn((Instant::now() + LOOK_EVERY).min(until))?;
+        }
+    }
+
+    /// Waits until `done`; false if it is not within the case's patience.
+    pub(crate) fn wait(&mut self, done: impl FnMut(&Self) -> bool) -> Checked<bool> {
+        self.wait_for(self.patience, done)
+    }
+
+    pub(crate) fn wait_for(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Checked<bool> {
+        let until = (Instant::now() + limit).min(self.ends);
+        loop {
+            if done(self) {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            self.turn(until)?;
+        }
+    }
+
+    /// Waits for one event at most, not longer than `until`; handles it. Whether there was one.
+    pub(crate) fn turn(&mut self, until: Instant) -> Checked<bool> {
+        let held_back =
+            self.pacing == Pacing::Single && self.process.input.as_ref().is_some_and(|end| waiting(end) > 0);
+        let writes = !self.unsent.is_empty() && !held_back;
+        let wait = until.saturating_duration_since(Instant::now());
+        let wait = if held_back { wait.min(LOOK_EVERY) } else { wait };
+        let (mut input, mut output, mut stderr) = (false, false, false);
+        {
+            let ended = self.process.ended().is_some();
+            let mut fds = Vec::with_capacity(4);
+            let mut whose = Vec::with_capacity(4);
+            let ends = [
+                (self.process.input.as_ref().filter(|_| writes), PollFlags::OUT, 0),
+                (self.process.output.as_ref().filter(|_| self.reading), PollFlags::IN, 1),
+                (self.process.stderr.as_ref(), PollFlags::IN, 2),
+            ];
+            for (end, flags, which) in ends {
+                if let Some(end) = end {
+                    fds.push(PollFd::from_borrowed_fd(end.as_fd(), flags));
+                    whose.push(which);
+                }
+            }
+            if !ended {
+                fds.push(PollFd::from_borrowed_fd(self.process.end(), PollFlags::IN));
+                whose.push(3);
+            }
+            let time = Timespec::try_from(wait).ok();
+            match poll(&mut fds, time.as_ref()) {
+                Ok(0) if held_back => return Ok(true),
+                Ok(0) => return Ok(false),
+                Ok(_) => {}
+                Err(Errno::INTR) => return Ok(true),
+                Err(error) => return Err(Stop::system("poll", error)),
+            }
+            for (fd, which) in fds.iter().zip(&whose) {
+                let is_ready = !fd.revents().is_empty();
+                match which {
+                    0 => input = is_ready,
+                    1 => output = is_ready,
+                    2 => stderr = is_ready,
+                    _ => {}
+                }
+            }
+        }
+        if input {
+            self.write_some()?;
+        }
+        if stderr {
+            self.read_stderr();
+        }
+        if output {
+            self.read_some()?;
+        }
+        // Its end is news only once: with nothing else ready, and it ended, the next round has nothing to watch.
+        Ok(input || output || stderr || self.process.ended().is_none())
+    }
+
+    fn write_some(&mut self) -> Checked {
+        let Some(end) = &self.process.input else { return Ok(()) };
+        let (front, _) = self.unsent.as_slices();
+        let most = match self.pacing {
+            Pacing::Whole => front.len(),
+            // Large ones are not cut small, or it would take for ever.
+            Pacing::Random if front.len() > 64 * 1024 => 1 + self.random.below(64 * 1024),
+            Pacing::Random => 1 + self.random.below(front.len()),
+            Pacing::Single => 1,
+        };
+        let piece = front.get(..most.min(front.len())).unwrap_or_default();
+        match rustix::io::write(end, piece) {
+            Ok(count) => {
+                self.unsent.drain(..count);
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                // It has closed its input, or died: what follows tells which.
+                self.unsent.clear();
+                self.process.input = None;
+                self.note("the child does not read any more");
+            }
+        }
+        Ok(())
+    }
+
+    fn read_some(&mut self) -> Checked {
+        let Some(end) = &self.process.output else { return Ok(()) };
+        let count = match rustix::io::read(end, self.splitter.space()) {
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(error) => return Err(Stop::system("reading from the child", error)),
+        };
+        if count == 0 {
+            self.process.output = None;
+            if self.quiet_about_the_end() {
+                return Ok(());
+            }
+            return self.splitter.finish().map_err(|error| {
+                Stop::fail(
+                    "F-4",
+                    format!("the child's output ends inside a frame: {error}"),
+                    "write whole frames: the length counts the id and the body, and every byte of both must follow",
+                )
+            });
+        }
+        self.splitter.filled(count);
+        self.take_frames()
+    }
+
+    /// A child that was killed, or ends without a word, may leave half a frame.
+    fn quiet_about_the_end(&self) -> bool {
+        matches!(self.process.ended(), Some(Ended::Signal(_)))
+    }
+
+    fn take_frames(&mut self) -> Checked {
+        loop {
+            let event = self.splitter.next_frame().map_err(|error| {
+                Stop::fail(
+                    "F-1",
+                    format!("the child's output is no frame: {error}"),
+                    "keep descriptor 1 for frames: put /dev/null on 0 and standard error on 1 before any other code runs",
+                )
+            })?;
+            match event {
+                None => return Ok(()),
+                Some(FrameEvent::TooLarge { id, len, .. }) => {
+                    return Err(Stop::fail(
+                        "F-2",
+                        format!("a frame of len {len} with id {id}, above the parent's max_frame"),
+                        "answer FAILED `too_large` instead of a frame above the parent's max_frame",
+                    ));
+                }
+                Some(FrameEvent::Frame { id, body }) => {
+                    if !self.quiet {
+                        let mut bytes = stokehold_protocol::frame_header(id, body.len()).to_vec();
+                        bytes.extend_from_slice(body);
+                        self.record.borrow_mut().trace.received(&bytes);
+                    }
+                    let taken = self.referee.take(id, body);
+                    taken?;
+                }
+            }
+            // A request of the child's own: version 1 has no answer but this ([R-32]).
+            for id in std::mem::take(&mut self.referee.asked) {
+                let refusal = self.frame(id, "FAILED", &super::trace::json(r#"{"code":"unavailable"}"#));
+                self.unsent.extend(refusal);
+            }
+        }
+    }
+
+    fn read_stderr(&mut self) {
+        let Some(end) = &self.process.stderr else { return };
+        let mut piece = Vec::with_capacity(64 * 1024);
+        match rustix::io::read(end, spare_capacity(&mut piece)) {
+            Ok(0) => self.process.stderr = None,
+            Ok(count) => {
+                self.stderr_bytes += count as u64;
+                self.stderr.extend_from_slice(&piece);
+                let surplus = self.stderr.len().saturating_sub(STDERR_KEPT);
+                self.stderr.drain(..surplus);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Waits for something outside the connection, and keeps that going.
+    pub(crate) fn eventually(&mut self, mut seen: impl FnMut() -> bool) -> Checked<bool> {
+        let until = (Instant::now() + self.patience).min(self.ends);
+        loop {
+            if seen() {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            if !self.turn(Instant::now())? {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut record = self.record.borrow_mut();
+        record.warnings.append(&mut self.referee.warnings);
+        if !self.stderr.is_empty() {
+            record.stderr = self.stderr_text();
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What a case has in its hands: children in the states it needs, made for it alone.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use stokehold_protocol::limits::MAX_FRAME_DEFAULT;
+use stokehold_protocol::wire;
+use stokehold_protocol::{Capability, ChildHello};
+
+use super::process::{Process, Setup};
+use super::random::Random;
+use super::same::{self, Same};
+use super::session::{PARENT, Record, Session};
+use super::trace::json;
+use super::verdict::{Checked, Stop, must};
+
+/// The whole case may take so many times what one step may.
+const STEPS: u32 = 8;
+
+/// How the child is tested: the same for all cases.
+#[derive(Clone, Debug)]
+pub(crate) struct Testee {
+    pub(crate) command: Vec<OsString>,
+    /// It answers the requests of `sdks/TESTEE.md`.
+    pub(crate) is_testee: bool,
+    /// Input and result of a task that is known to work; without it, DO echoes.
+    pub(crate) sample: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) patience: Duration,
+    pub(crate) seed: u64,
+}
+
+/// What the parent's HELLO says, where a case wants something of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Greeting {
+    pub(crate) max_frame: u64,
+    pub(crate) offers_started: bool,
+    /// Names, keys and requests that no version knows are mixed in.
+    pub(crate) grease: bool,
+    /// The child may look for frames before it sleeps; said only if not.
+    pub(crate) may_spin: bool,
+}
+
+impl Default for Greeting {
+    fn default() -> Self {
+        Self { max_frame: u64::from(MAX_FRAME_DEFAULT), offers_started: false, grease: true, may_spin: true }
+    }
+}
+
+/// One case's surroundings.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    pub(crate) testee: &'a Testee,
+    pub(crate) record: Rc<RefCell<Record>>,
+    random: Random,
+    ends: Instant,
+    children: u64,
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn new(testee: &'a Testee, case: &str) -> Self {
+        Self {
+            testee,
+            record: Rc::default(),
+            random: Random::new(testee.seed, case),
+            ends: Instant::now() + testee.patience * STEPS,
+            children: 0,
+        }
+    }
+
+    /// Starts a child and nothing else.
+    pub(crate) fn start(&mut self, setup: &Setup) -> Checked<Session> {
+        self.children += 1;
+        if self.children > 1 {
+            self.record.borrow_mut().trace.note("another child");
+        }
+        let process = Process::start(&self.testee.command, setup)?;
+        // No process has such a number, and a child must not care.
+        let address = (1 << 22) + self.children;
+        let mut random = self.random.clone();
+        self.random.next();
+        random.next();
+        // Each child may take as long as a case with one.
+        self.ends = self.ends.max(Instant::now() + self.testee.patience * STEPS / 2);
+        Ok(Session::new(process, address, Rc::clone(&self.record), random, self.testee.patience, self.ends))
+    }
+
+    /// Starts a child and reads its HELLO.
+    pub(crate) fn greeted_by(&mut self, setup: &Setup) -> Checked<Session> {
+        let mut session = self.start(setup)?;
+        hear_hello(&mut session)?;
+        Ok(session)
+    }
+
+    /// A child that is ready, in the usual surroundings.
+    pub(crate) fn ready(&mut self) -> Checked<Session> {
+        self.ready_in(&Setup::default(), &Greeting::default())
+    }
+
+    /// A child that is ready.
+    pub(crate) fn ready_in(&mut self, setup: &Setup, greeting: &Greeting) -> Checked<Session> {
+        let mut session = self.greeted_by(setup)?;
+        greet(&mut session, greeting);
+        get_ready(&mut session)?;
+        if greeting.grease {
+            grease(&mut session);
+        }
+        Ok(session)
+    }
+
+    /// Input and result of a task that any child under test can do.
+    pub(crate) fn sample(&self) -> (Vec<u8>, Vec<u8>) {
+        self.testee.sample.clone().unwrap_or_else(|| {
+            let value = json(r#"{"value":20,"text":"grüße","list":[1,null,true]}"#);
+            (value.clone(), value)
+        })
+    }
+
+    /// Does the sample task, and checks its result: so everything that was sent before it has been read, and was not answered.
+    pub(crate) fn check_alive(&self, session: &mut Session) -> Checked {
+        let (input, result) = self.sample();
+        let answer = session.ask("DO", &input)?;
+        must(
+            answer.finished && same::compare(&result, &answer.data) != Same::No,
+            "R-19",
+            || "the sample task has not the expected result".to_owned(),
+            "DO must give its input back; for a child that does something else use --do and --expect",
+        )
+    }
+
+    /// Skips a case that needs a child which gives back any value.
+    pub(crate) fn needs_echo(&self) -> Checked {
+        if self.testee.sample.is_some() {
+            return Err(Stop::skip("needs a child that echoes"));
+        }
+        Ok(())
+    }
+
+    /// Skips a case that needs a request of `sdks/TESTEE.md`, which some testees lack.
+    pub(crate) fn needs(&self, session: &Session, request: &str) -> Checked {
+        if !self.testee.is_testee {
+            return Err(Stop::skip("needs --testee"));
+        }
+        let methods = session.referee.hello.as_ref().map(|hello| hello.methods.clone()).unwrap_or_default();
+        if !methods.is_empty() {
+            let known = methods.iter().any(|method| method == request);
+            return if known { Ok(()) } else { Err(Stop::skip(format!("the testee has no {request}"))) };
+        }
+        Ok(())
+    }
+
+    /// Something to know.
+    pub(crate) fn inform(&self, what: impl Into<String>) {
+        self.record.borrow_mut().notes.push(what.into());
+    }
+}
+
+/// Waits for the child's HELLO.
+pub(crate) fn hear_hello(session: &mut Session) -> Checked {
+    session.wait(|session| {
+        session.referee.hello.is_some() || session.referee.refused.is_some() || session.is_over()
+    })?;
+    if session.referee.hello.is_some() {
+        return Ok(());
+    }
+    let what = match (session.process.ended(), &session.referee.refused) {
+        (_, Some(_)) => "FAILED instead of HELLO".to_owned(),
+        (Some(ended), None) => format!("the child {ended} before HELLO"),
+        (None, None) => format!("no HELLO within {:?}", session.patience),
+    };
+    let hint = "write HELLO at once, flush it, and wait for nothing before it";
+    Err(Stop::fail("S-1", what, hint))
+}
+
+/// Waits for READY.
+pub(crate) fn get_ready(session: &mut Session) -> Checked {
+    let arrived = session.wait(|session| session.referee.ready || session.is_over())?;
+    if arrived && session.referee.ready {
+        return Ok(());
+    }
+    let what = match session.process.ended() {
+        Some(ended) => format!("the child {ended} before READY"),
+        None => format!("no READY within {:?}", session.patience),
+    };
+    Err(Stop::fail("R-14", what, "write READY with nil when the child can work, and flush it"))
+}
+
+/// Writes the parent's HELLO.
+pub(crate) fn greet(session: &mut Session, greeting: &Greeting) {
+    let address = session.address;
+    let mut data = Vec::new();
+    let count = 5 + u32::from(greeting.grease) * 2 + u32::from(!greeting.may_spin);
+    wire::write_map_len(&mut data, count);
+    wire::write_str(&mut data, "v");
+    wire::write_uint(&mut data, 1);
+    wire::write_str(&mut data, "pid");
+    wire::write_uint(&mut data, address);
+    if greeting.grease {
+        wire::write_str(&mut data, "x-grease");
+        data.extend(json(r#"[{"a":[null,1.5]},"b"]"#));
+    }
+    wire::write_str(&mut data, "parent");
+    wire::write_uint(&mut data, PARENT);
+    let mut caps = Vec::new();
+    if greeting.offers_started {
+        caps.push("started");
+    }
+    if greeting.grease {
+        caps.push("x-teleport");
+    }
+    wire::write_str(&mut data, "caps");
+    wire::write_array_len(&mut data, u32::try_from(caps.len()).unwrap_or(0));
+    for name in caps {
+        wire::write_str(&mut data, name);
+    }
+    wire::write_str(&mut data, "max_frame");
+    wire::write_uint(&mut data, greeting.max_frame);
+    if greeting.grease {
+        wire::write_str(&mut data, "");
+        wire::write_nil(&mut data);
+    }
+    if !greeting.may_spin {
+        wire::write_str(&mut data, "spin");
+        wire::write_bool(&mut data, false);
+    }
+    session.referee.greeted = true;
+    session.referee.offers_started = greeting.offers_started;
+    session.send(0, "HELLO", &data);
+}
+
+/// Requests of later versions and one-way requests, which nobody may answer.
+pub(crate) fn grease(session: &mut Session) {
+    session.send(0, "X_GREASE_1", &json("null"));
+    session.send(0x7ff0_0001, "X_GREASE_2", &json(r#"{"a":1}"#));
+    session.send(0, "grease.note", &json(r#"["nobody","answers"]"#));
+}
+
+impl Session {
+    /// What the child said of itself.
+    pub(crate) fn hello(&self) -> ChildHello {
+        self.referee.hello.clone().unwrap_or_default()
+    }
+
+    /// Whether the child lists a capability.
+    pub(crate) fn can(&self, capability: Capability) -> bool {
+        self.hello().capabilities.has(capability)
+    }
+
+    /// Skips a case about something the child does not list.
+    pub(crate) fn needs_capability(&self, capability: Capability) -> Checked {
+        if self.can(capability) {
+            return Ok(());
+        }
+        Err(Stop::skip(format!("the child does not list `{}`", capability.name())))
+    }
+}

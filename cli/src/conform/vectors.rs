@@ -1,0 +1,134 @@
+//! The test vectors of binary frames: read for the cases, and printed for readers in any language.
+
+use std::fmt::Write;
+
+use clap::Args;
+use serde_json::Value;
+use stokehold_protocol::vectors::FRAMES;
+
+use super::report;
+use crate::console;
+use crate::exit::Exit;
+
+/// Prints the test vectors
+///
+/// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON.
+#[derive(Debug, Args)]
+pub(crate) struct VectorsArgs {
+    /// As lines of five fields between tabs: id, verdict, stage, bytes in hexadecimal with their runs expanded, and the
+    /// message as JSON
+    #[arg(long)]
+    tsv: bool,
+}
+
+/// Prints them.
+pub(crate) fn run(args: &VectorsArgs) -> Exit {
+    if !args.tsv {
+        return if report::print(FRAMES) { Exit::Success } else { Exit::SomeFailed };
+    }
+    let vectors = match all() {
+        Ok(vectors) => vectors,
+        Err(error) => {
+            console::line(format_args!("error: the test vectors: {error}"));
+            return Exit::SomeFailed;
+        }
+    };
+    // One line at a time: a few of them are 32 MiB long.
+    for vector in vectors {
+        let bytes = vector.bytes();
+        let mut line = format!("{}\t{}\t{}\t", vector.id, vector.verdict, vector.stage);
+        line.reserve(bytes.len() * 2);
+        for byte in bytes {
+            let _ = write!(line, "{byte:02x}");
+        }
+        let _ = writeln!(line, "\t{}", vector.message.as_ref().map(Value::to_string).unwrap_or_default());
+        if !report::print(&line) {
+            return Exit::SomeFailed;
+        }
+    }
+    Exit::Success
+}
+
+/// One vector.
+#[derive(Clone, Debug)]
+pub(crate) struct Vector {
+    pub(crate) id: String,
+    pub(crate) verdict: String,
+    pub(crate) stage: String,
+    pub(crate) task: u32,
+    pub(crate) message: Option<Value>,
+    pub(crate) error: String,
+    pub(crate) why: String,
+    pub(crate) spec: String,
+    pieces: Vec<(Vec<u8>, usize)>,
+}
+
+impl Vector {
+    /// The stream, its runs expanded.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.pieces.iter().flat_map(|(piece, count)| piece.repeat(*count)).collect()
+    }
+
+    /// The request's name, where there is a message.
+    pub(crate) fn request(&self) -> &str {
+        self.message.as_ref().and_then(|fields| fields.get(0)).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn parse(line: &str) -> Result<Self, String> {
+        let fields: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let number = |key: &str| fields.get(key).and_then(Value::as_u64);
+        let pieces = match fields.get("bytes") {
+            Some(Value::String(digits)) => vec![(unhex(digits)?, 1)],
+            Some(Value::Array(pieces)) => pieces.iter().map(piece).collect::<Result<_, _>>()?,
+            _ => return Err("a vector has no bytes".to_owned()),
+        };
+        Ok(Self {
+            id: text("id"),
+            verdict: text("verdict"),
+            stage: text("stage"),
+            task: number("task").and_then(|id| u32::try_from(id).ok()).unwrap_or(0),
+            message: fields.get("msg").cloned(),
+            error: text("error"),
+            why: text("why"),
+            spec: text("spec"),
+            pieces,
+        })
+    }
+}
+
+/// All of them, in the order of the file.
+pub(crate) fn all() -> Result<Vec<Vector>, String> {
+    FRAMES.lines().skip(1).map(Vector::parse).collect()
+}
+
+fn piece(piece: &Value) -> Result<(Vec<u8>, usize), String> {
+    if let Some(digits) = piece.as_str() {
+        return Ok((unhex(digits)?, 1));
+    }
+    let run = piece.get("repeat").ok_or("a piece of bytes is neither digits nor a run")?;
+    let digits = run.get(0).and_then(Value::as_str).ok_or("a run has no digits")?;
+    let count = run.get(1).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+    Ok((unhex(digits)?, count.ok_or("a run has no count")?))
+}
+
+fn unhex(digits: &str) -> Result<Vec<u8>, String> {
+    let byte = |at: usize| {
+        let pair = digits.get(at..at + 2).ok_or("an odd number of digits")?;
+        u8::from_str_radix(pair, 16).map_err(|error| error.to_string())
+    };
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_vector_is_read() {
+        let vectors = all().unwrap();
+        let header: Value = serde_json::from_str(FRAMES.lines().next().unwrap()).unwrap();
+        assert_eq!(Some(vectors.len() as u64), header["count"].as_u64());
+        assert!(vectors.iter().all(|vector| !vector.bytes().is_empty() && !vector.spec.is_empty()));
+    }
+}
