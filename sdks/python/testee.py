@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """A worker that does everything a worker can do, for tests of this SDK. `--async`: with `async def` handlers; `--pure`:
 with the codec of the SDK also where `msgpack` is installed."""
-import asyncio
 import os
 import subprocess
 import sys
@@ -118,6 +117,8 @@ def pid(_):
 
 
 if "--async" in sys.argv:
+    import asyncio
+
     @method("test.sleep")
     async def sleep_async(asked):
         await asyncio.sleep(asked["ms"] / 1000)
