@@ -295,6 +295,8 @@ class Child:
             raise Wrong("nothing came in %.1f s" % seconds) from None
         if isinstance(frame, Wrong):
             raise frame
+        if frame is None:
+            self.frames.put(None)  # the end stays
         return frame
 
     def open(self, overlay=None):

@@ -323,10 +323,12 @@ def decode_at(body, at, room):
 
 def unpack(body, at=0, room=DEPTH_MAX):
     """The one value from `at` to the end of `body`. ValueError if that is not what is there."""
-    if msgpack is not None:
-        return unpack_with_package(body, at, room)
+    if msgpack is not None and (0x80 <= body[at] < 0xA0 or 0xDC <= body[at] < 0xE0):
+        return unpack_with_package(body, at, room)  # it is slower for a single text or number
     try:
         value, end = decode_at(body, at, room)
+    except RecursionError:
+        raise ValueError("nested too deep for this handler's stack") from None
     except (IndexError, struct.error):
         raise ValueError("the bytes end before the value does") from None
     if end != len(body):
@@ -334,12 +336,17 @@ def unpack(body, at=0, room=DEPTH_MAX):
     return value
 
 
+PACKERS = threading.local()
+
+
+def to_dict(pairs):
+    found = dict(pairs)
+    if len(found) != len(pairs) or not all(type(key) is str for key in found):
+        raise ValueError("a map has a key that is no text, or one twice")
+    return found
+
+
 def unpack_with_package(body, at, room):
-    def to_dict(pairs):
-        found = dict(pairs)
-        if len(found) != len(pairs) or not all(type(key) is str for key in found):
-            raise ValueError("a map has a key that is no text, or one twice")
-        return found
     try:
         # Without limits of its own: a size is not believed there either, and the frame has a limit. Keys are judged above.
         value = msgpack.unpackb(memoryview(body)[at:], raw=False, unicode_errors="strict", strict_map_key=False,
@@ -374,10 +381,12 @@ def check(value, room):
 
 def pack(value, room=DEPTH_MAX):
     """`value` as MessagePack in its shortest form [D-8]. ValueError if it cannot be sent."""
-    if msgpack is not None:
+    if msgpack is not None and isinstance(value, (dict, list, tuple)):
         check(value, room)
         try:
-            return msgpack.packb(value, use_bin_type=True)
+            if not hasattr(PACKERS, "mine"):
+                PACKERS.mine = msgpack.Packer(use_bin_type=True)  # a new one each time would be slow
+            return PACKERS.mine.pack(value)
         except Exception as error:  # integers beyond 64 bits, lone surrogates
             raise ValueError(str(error)) from None
     parts = []
