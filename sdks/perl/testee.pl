@@ -70,4 +70,4 @@ serve({
     },
     'test.env' => sub { [grep { /^STOKEHOLD_/ } keys %ENV] },
     'test.pid' => sub { { pid => $$ + 0 } },
-});
+}, window => 64);

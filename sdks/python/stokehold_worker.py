@@ -59,7 +59,7 @@ BATCH_ITEM_BYTES = 1 << 16
 BACKLOG_MAX = 1 << 26      # bytes of tasks that wait here before the reader pauses
 PROGRESS_S = 0.05          # one report in so much time
 LOGS_A_SECOND = 10000
-DIE_NOW_S = 1.0            # how long a handler gets to notice DIE with `now`, and an exit to end
+LAST_S = 1.0               # how long a handler gets to notice DIE with `now`, and an exit to end
 
 
 # What handlers use
@@ -181,11 +181,15 @@ def serve(handlers=None, window=64, init=None, max_frame=MAX_FRAME):
         code = worker.serve(init)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    # A thread that the handlers left behind must not keep the process.
-    last = threading.Timer(DIE_NOW_S, os._exit, (code,))
+    end_soon(code)
+    sys.exit(code)
+
+
+def end_soon(code):
+    """Whatever is left, a thread of a handler for instance, does not keep the process for long."""
+    last = threading.Timer(LAST_S, os._exit, (code,))
     last.daemon = True
     last.start()
-    sys.exit(code)
 
 
 CONNECTION = None
@@ -519,16 +523,20 @@ class Worker:
                         raise InitError(error)
                 self.say(None, self.frame(0, "READY", b"\xc0"), flush=True)
                 self.serve_in_order()
+                self.say_bye()
         except SystemExit:
             self.flush()  # what was answered counts; the handler wants the process to end
             raise
         except InitError as error:
             traceback.print_exception(type(error.cause), error.cause, error.cause.__traceback__)
             return 125 if isinstance(error.cause, Permanent) else 1
+        return self.code
+
+    def say_bye(self):
         if self.code == 0 and not self.dropping:
             self.say(None, self.frame(0, "BYE", b"\xc0"))  # [S-7]
         self.flush()
-        return self.code
+        end_soon(self.code)
 
     def serve_in_order(self):
         while True:
@@ -706,6 +714,7 @@ class Worker:
                 raise InitError(error)
         self.say(None, self.frame(0, "READY", b"\xc0"), flush=True)
         await self.over.wait()
+        self.say_bye()  # now: the end of a loop waits for threads
 
     def accept(self, tasks):
         """In the loop: begins tasks, as many as the window has, and learns of the end."""
@@ -1046,9 +1055,7 @@ class Worker:
             running = list(self.open.values())
         for task in running:
             self.cancel(task)
-        last = threading.Timer(DIE_NOW_S, os._exit, (0,))
-        last.daemon = True
-        last.start()
+        end_soon(0)
 
 
 class InitError(Exception):

@@ -128,7 +128,9 @@ class Workers(unittest.TestCase):
     def test_async_handlers_run_at_once_and_are_cancelled_where_they_wait(self):
         child = self.start("""
             import asyncio
-            gate = asyncio.Event()
+            async def load():
+                global gate
+                gate = asyncio.Event()
             async def wait(_):
                 await gate.wait()
                 return "waited"
@@ -140,7 +142,7 @@ class Workers(unittest.TestCase):
                     yield number
             async def for_ever(_):
                 await asyncio.sleep(3600)
-            sdk.serve({"wait": wait, "open": open_, "items": items, "for_ever": for_ever})""")
+            sdk.serve({"wait": wait, "open": open_, "items": items, "for_ever": for_ever}, init=load)""")
         child.open()
         self.ask(child, 1, "wait", None)
         self.ask(child, 2, "for_ever", None)
@@ -154,6 +156,17 @@ class Workers(unittest.TestCase):
         both = [[1, ["FINISHED", "$pid", "$me", "waited"]], [4, ["FINISHED", "$pid", "$me", None]]]
         del both[child.expect(both)]
         child.expect(both)
+        self.end(child)
+
+    def test_a_thread_that_an_async_handler_left_behind_does_no_harm(self):
+        child = self.start("""
+            import asyncio, time
+            async def leave(_):
+                asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+            sdk.serve(leave)""")
+        child.open()
+        self.ask(child, 1, "DO", None)
+        child.expect([[1, ["FINISHED", "$pid", "$me", None]]])
         self.end(child)
 
     def test_causes_and_the_trace_are_told(self):
