@@ -62,6 +62,10 @@ soak minutes='60' *args:
 vectors:
     python3 protocol/vectors/cross_check.py
 
+# Every vector and session against a child in any language: `just replay python3 sdks/python/testee.py`.
+replay *command:
+    python3 protocol/vectors/replay.py -- {{command}}
+
 # Licences, advisories, sources; needs cargo-deny and the network.
 deny:
     cargo deny check

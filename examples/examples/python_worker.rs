@@ -1,5 +1,5 @@
-//! A worker in Python, on Python's standard library only: `examples/python_worker/worker.py`. It needs `python3` in the
-//! path. That worker gives one answer a task: it streams no results, and a cancel ends its process.
+//! A worker in Python, with the SDK of `sdks/python`: `examples/python_worker/worker.py`. It needs `python3` in the path, and
+//! nothing else.
 //!
 //! Prints an echo, a word count, an error that the worker raised, and what happens when a task kills its worker with
 //! SIGKILL every time (process ids differ):

@@ -51,6 +51,10 @@ mod limits;
 #[cfg(test)]
 mod news;
 
+/// The SDKs of other languages, by their own tests.
+#[cfg(test)]
+mod sdks;
+
 /// How many workers there are, and which.
 #[cfg(test)]
 mod staff;

@@ -42,6 +42,38 @@ fn every_vector_names_its_rule_and_its_reason() {
 }
 
 #[test]
+fn every_session_names_its_rules_and_its_reason() {
+    let spec = include_str!("../../SPEC.md");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/sessions");
+    let mut sessions = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let script = std::fs::read_to_string(&path).unwrap();
+        let name = path.display();
+        assert!(script.is_ascii() && script.ends_with('\n'), "{name}");
+        let lines: Vec<Json> = script.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let header = &lines[0];
+        assert_eq!(
+            (&header["schema"], &header["version"]),
+            (&"stokehold-session".into(), &1.into()),
+            "{name}"
+        );
+        assert!(["L2", "L3"].contains(&text(header, "level")), "{name}");
+        assert!(["must", "should"].contains(&text(header, "strength")), "{name}");
+        assert!(!text(header, "why").is_empty(), "{name}");
+        let rules = header["spec"].as_array().unwrap();
+        assert!(!rules.is_empty(), "{name}");
+        for rule in rules {
+            let rule = rule.as_str().unwrap();
+            assert!(spec.contains(&format!("**[{rule}]**")), "{name}: {rule} is not in SPEC.md");
+        }
+        assert!(lines.iter().any(|step| step.get("exit").is_some()), "{name} does not end");
+        sessions += 1;
+    }
+    assert!(sessions >= 100, "{sessions} sessions");
+}
+
+#[test]
 fn every_vector_behaves_as_it_says() {
     let mut wrong = Vec::new();
     for vector in load().1 {

@@ -1,0 +1,94 @@
+//! The SDKs for workers in other languages, by their own tests: `protocol/vectors/replay.py` plays every vector and every
+//! session to the testee of each, and the Python SDK has tests of its codec. A missing interpreter is a reason to skip.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use stokehold_tests::{eventually, within};
+
+/// No test of these needs a fifth of it on an idle machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn is_there(program: &str) -> bool {
+    let version = Command::new(program).arg("-c").arg("exit").stdin(Stdio::null()).output();
+    if version.is_err() {
+        println!("skipped: there is no {program} in the path");
+    }
+    version.is_ok()
+}
+
+/// Runs `python3` with these arguments, from the root of the repository; it must end well.
+fn python(arguments: &[&str]) {
+    within(LIMIT * 2, || {
+        let mut child = Command::new("python3")
+            .args(arguments)
+            .current_dir(root())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let text = |mut stream: Box<dyn std::io::Read + Send>| {
+            thread::spawn(move || {
+                let mut text = Vec::new();
+                stream.read_to_end(&mut text).map(|_| String::from_utf8_lossy(&text).into_owned())
+            })
+        };
+        let (stdout, stderr) = (text(Box::new(stdout)), text(Box::new(stderr)));
+        let ended = eventually(LIMIT, || child.try_wait().unwrap().is_some());
+        if !ended {
+            child.kill().unwrap();
+        }
+        let status = child.wait().unwrap();
+        let said = format!("{}{}", stdout.join().unwrap().unwrap(), stderr.join().unwrap().unwrap());
+        assert!(
+            ended && status.success(),
+            "python3 {arguments:?}: {status}, after the limit: {}\n{said}",
+            !ended
+        );
+        print!("{said}");
+    });
+}
+
+#[test]
+fn the_python_sdk_keeps_every_vector_and_session() {
+    if is_there("python3") {
+        python(&["protocol/vectors/replay.py", "--", "python3", "sdks/python/testee.py", "--pure"]);
+    }
+}
+
+#[test]
+fn the_python_sdk_keeps_every_session_with_async_handlers() {
+    if is_there("python3") {
+        python(&[
+            "protocol/vectors/replay.py",
+            "--sessions",
+            "--",
+            "python3",
+            "sdks/python/testee.py",
+            "--async",
+        ]);
+    }
+}
+
+#[test]
+fn the_python_sdk_passes_its_own_tests() {
+    if is_there("python3") {
+        python(&["sdks/python/test_stokehold_worker.py"]);
+    }
+}
+
+#[test]
+fn the_perl_sdk_keeps_every_vector_and_session() {
+    if is_there("python3") && is_there("perl") {
+        python(&["protocol/vectors/replay.py", "--", "perl", "sdks/perl/testee.pl"]);
+    }
+}
