@@ -685,7 +685,7 @@ static int sw_put(sw_session *s, const char *request, uint32_t id, const unsigne
     memcpy(head + 10, request, name);
     memcpy(head + 10 + name, s->addresses, s->addresses_length);
     if (used + length > SW_OUT_BYTES - s->out_used) sw_flush_locked(s);
-    if (s->out_used == 0) s->oldest = s->now;
+    if (s->out_used == 0) s->oldest = sw_now();
     memcpy(s->out + s->out_used, head, used);
     s->out_used += used;
     if (length > SW_OUT_BYTES - s->out_used) {
@@ -946,18 +946,20 @@ static void sw_scan(sw_session *s, sw_inbox *box) {
     }
 }
 
+/* Memory for tasks that are on their way must be there. */
+static void *sw_must(void *memory, size_t size) {
+    if (memory) return memory;
+    fprintf(stderr, "stokehold: no memory for %lu bytes of tasks\n", (unsigned long)size);
+    _exit(1);
+}
+
 /* Reads once into the inbox, which must be ready to be read into; takes memory for what has come [F-11]. */
 static void sw_fill(sw_session *s, sw_inbox *box) {
     ssize_t got;
     s->reads++;
     if (box->room - box->used < SW_READ_BYTES) {
         size_t room = box->room * 2 + SW_READ_BYTES;
-        unsigned char *larger = (unsigned char *)realloc(box->bytes, room);
-        if (!larger) {
-            fprintf(stderr, "stokehold: no memory for %lu bytes of tasks\n", (unsigned long)room);
-            _exit(1);
-        }
-        box->bytes = larger;
+        box->bytes = (unsigned char *)sw_must(realloc(box->bytes, room), room);
         box->room = room;
     }
     got = read(s->input, box->bytes + box->used, box->room - box->used);
@@ -1016,17 +1018,21 @@ static void sw_watch_task(sw_session *s, uint64_t number) {
             /* The handler's input must stay where it is, so what is unread goes on elsewhere. */
             size_t left = s->work.used - s->work.scanned;
             if (s->later.room < left) {
-                unsigned char *larger = (unsigned char *)realloc(s->later.bytes, left);
-                if (!larger) continue;
-                s->later.bytes = larger;
+                free(s->later.bytes);
+                s->later.bytes = (unsigned char *)sw_must(malloc(left), left);
                 s->later.room = left;
             }
             memcpy(s->later.bytes, s->work.bytes + s->work.scanned, left);
             s->later.used = left;
             s->work.used = s->work.scanned;
         }
-        sw_fill(s, &s->later);
+        if (s->later.count == 0) sw_tidy(&s->later);
         sw_scan(s, &s->later);
+        /* The end of input is judged by what is not looked through. */
+        if (!s->ended && s->later.count < s->entries_max) {
+            sw_fill(s, &s->later);
+            sw_scan(s, &s->later);
+        }
         /* A handler in hand need not be waited for. */
         if (s->dropped) _exit(0);
     }
@@ -1101,9 +1107,9 @@ sw_writer *sw_item_writer(sw_task *task) {
 
 /* So that nothing waits if nobody watches, and nothing waits long if somebody does. */
 static void sw_flush_if_due(sw_session *s) {
-    int64_t now = sw_now();
-    if (!s->has_watcher || now - s->oldest > SW_LONG_NS) sw_flush(s);
-    s->now = now;
+    pthread_mutex_lock(&s->out_lock);
+    if (!s->has_watcher || sw_now() - s->oldest > SW_LONG_NS) sw_flush_locked(s);
+    pthread_mutex_unlock(&s->out_lock);
 }
 
 int sw_item(sw_task *task, const sw_writer *item) {
@@ -1238,8 +1244,9 @@ static void sw_say_serial(sw_session *s, int serial) {
 
 /* Before a handler: what is finished must not wait for it, unless handlers have proven to be tiny [W-9, W-10, L-13]. */
 static void sw_flush_before_handler(sw_session *s) {
-    if (s->out_used == 0) return;
-    if (!s->collects || s->now - s->oldest > SW_LONG_NS / 10) sw_flush(s);
+    pthread_mutex_lock(&s->out_lock);
+    if (s->out_used > 0 && (!s->collects || s->now - s->oldest > SW_LONG_NS / 10)) sw_flush_locked(s);
+    pthread_mutex_unlock(&s->out_lock);
 }
 
 /* After a handler: what it has shown. */

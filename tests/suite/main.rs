@@ -55,6 +55,10 @@ mod news;
 #[cfg(test)]
 mod staff;
 
+/// The SDKs for Node and C.
+#[cfg(test)]
+mod node_and_c;
+
 /// How a pool starts, and why not.
 #[cfg(test)]
 mod start;
