@@ -13,6 +13,15 @@ static int64_t number(const sw_reader *in, const char *key, int64_t otherwise) {
     return sw_get(in, key, &value) && sw_read_i64(&value, &found) ? found : otherwise;
 }
 
+/* Whether the input is a map, with a number of that name if one is given; else the task fails. */
+static int wanted(sw_task *task, const sw_reader *in, const char *name) {
+    sw_reader value;
+    int64_t found;
+    if (sw_peek(in) != SW_MAP) return (void)sw_fail(task, "bad_data", "a map is wanted"), 0;
+    if (!name || (sw_get(in, name, &value) && sw_read_i64(&value, &found) && found >= 0)) return 1;
+    return (void)sw_fail(task, "bad_data", "%s is no number", name), 0;
+}
+
 /* A text of the map, as a new string, or NULL. */
 static char *text(const sw_reader *in, const char *key) {
     sw_reader value;
@@ -60,6 +69,7 @@ static int bad_result(sw_task *task, sw_reader *in, sw_writer *out) {
 
 static int sleep_awhile(sw_task *task, sw_reader *in, sw_writer *out) {
     int64_t ms = number(in, "ms", 0), end = now_ms() + ms, left;
+    if (!wanted(task, in, "ms")) return -1;
     while ((left = end - now_ms()) > 0) {
         struct timespec step = { 0, 0 };
         if (sw_cancelled(task)) return sw_fail(task, "cancelled", "cancelled");
@@ -71,6 +81,7 @@ static int sleep_awhile(sw_task *task, sw_reader *in, sw_writer *out) {
 
 static int spin(sw_task *task, sw_reader *in, sw_writer *out) {
     int64_t ms = number(in, "ms", 0), end = now_ms() + ms;
+    if (!wanted(task, in, "ms")) return -1;
     (void)task;
     while (now_ms() < end) {}
     return sw_pack_i64(out, ms);
@@ -87,6 +98,7 @@ static int pack_as(sw_writer *out, int64_t size) {
 
 static int items(sw_task *task, sw_reader *in, sw_writer *out) {
     int64_t n = number(in, "n", 0), size = number(in, "size", -1), i;
+    if (!wanted(task, in, "n")) return -1;
     for (i = 0; i < n; i++) {
         sw_writer *item = sw_item_writer(task);
         if (sw_cancelled(task)) return sw_fail(task, "cancelled", "cancelled");
@@ -99,13 +111,15 @@ static int items(sw_task *task, sw_reader *in, sw_writer *out) {
 
 static int big(sw_task *task, sw_reader *in, sw_writer *out) {
     int64_t bytes = number(in, "bytes", 0);
+    if (!wanted(task, in, "bytes")) return -1;
     if (bytes < 0 || pack_as(out, bytes) != 0) return sw_fail(task, "bad_data", "so many bytes are not to be had");
     return 0;
 }
 
 static int print(sw_task *task, sw_reader *in, sw_writer *out) {
     char *line = text(in, "text"), *how = text(in, "how");
-    (void)task, (void)out;
+    if (!wanted(task, in, NULL)) return -1;
+    (void)out;
     if (line && how && strcmp(how, "raw") == 0) {
         if (write(1, line, strlen(line)) < 0 || write(1, "\n", 1) < 0) perror("write");
     } else if (line && how && strcmp(how, "process") == 0) {
@@ -128,6 +142,7 @@ static int read_stdin(sw_task *task, sw_reader *in, sw_writer *out) {
     int64_t bytes = 0;
     size_t got;
     FILE *source = how && strcmp(how, "process") == 0 ? popen("cat", "r") : stdin;
+    if (!wanted(task, in, NULL)) return -1;
     (void)task;
     while (source && (got = fread(buffer, 1, sizeof buffer, source)) > 0) bytes += (int64_t)got;
     if (source && source != stdin) pclose(source);
@@ -138,6 +153,7 @@ static int read_stdin(sw_task *task, sw_reader *in, sw_writer *out) {
 static int spawn(sw_task *task, sw_reader *in, sw_writer *out) {
     char seconds[32];
     pid_t pid;
+    if (!wanted(task, in, "ms")) return -1;
     snprintf(seconds, sizeof seconds, "%.3f", (double)number(in, "ms", 0) / 1000);
     pid = fork();
     if (pid == 0) {
@@ -149,12 +165,14 @@ static int spawn(sw_task *task, sw_reader *in, sw_writer *out) {
 }
 
 static int leave(sw_task *task, sw_reader *in, sw_writer *out) {
+    if (!wanted(task, in, "code")) return -1;
     (void)task, (void)out;
     _exit((int)number(in, "code", 0));
 }
 
 static int log_line(sw_task *task, sw_reader *in, sw_writer *out) {
     char *level = text(in, "level"), *msg = text(in, "msg");
+    if (!wanted(task, in, NULL)) return -1;
     (void)out;
     sw_log(task, level ? level : "info", "%s", msg ? msg : "");
     free(level), free(msg);
@@ -163,6 +181,7 @@ static int log_line(sw_task *task, sw_reader *in, sw_writer *out) {
 
 static int progress(sw_task *task, sw_reader *in, sw_writer *out) {
     int64_t n = number(in, "n", 0), i;
+    if (!wanted(task, in, "n")) return -1;
     (void)out;
     for (i = 1; i <= n; i++) sw_progress(task, (uint64_t)i, n, NULL);
     return 0;

@@ -35,9 +35,10 @@ class Failure extends Error {
     super(message, 'cause' in more ? { cause: more.cause } : undefined);
     this.name = 'Failure';
     // A code without a dot that is not the protocol's would be taken for `error` by the parent [E-3].
-    this.code = CODES.includes(more.code) || String(more.code || '').includes('.') ? more.code : 'error';
-    this.retry = Boolean(more.retry) || more.afterMs !== undefined;
-    this.afterMs = more.afterMs;
+    const code = textOf(more.code);
+    this.code = CODES.includes(code) || code.includes('.') ? code : 'error';
+    this.afterMs = typeof more.afterMs === 'number' && more.afterMs > 0 ? more.afterMs : 0;
+    this.retry = Boolean(more.retry) || this.afterMs > 0;
     this.data = more.data;
   }
 }
@@ -62,6 +63,15 @@ function cut(text, bytes) {
 
 /** The data of FAILED for what a handler threw. The texts together are far below the smallest `max_frame` [E-10]. */
 function failureOf(error, begun = true) {
+  try {
+    return describe(error, begun);
+  } catch {
+    // Its properties may do anything.
+    return { code: 'error', message: 'an error that cannot be shown' };
+  }
+}
+
+function describe(error, begun) {
   const own = error instanceof Failure;
   const isError = error instanceof Error;
   const message = own || (isError && error.name === 'Error') ? error.message : textOf(error);
@@ -587,6 +597,7 @@ class Session {
     this.done = 0;
     this.failed = 0;
     this.ending = null; // the exit code, once nothing more is read
+    this.leaving = false;
     this.second = 0;
     this.newsOfSecond = 0;
 
@@ -993,6 +1004,7 @@ class Session {
       methods: listed ? names : undefined,
     });
     this.listen();
+    this.watchOutput();
     if (init) {
       this.flush();
       this.prepare(init);
@@ -1056,10 +1068,40 @@ class Session {
   }
 
   endIfDone() {
-    if (this.ending === null || this.next < this.queue.length || this.open.size > 0) return;
+    if (this.leaving || this.ending === null || this.next < this.queue.length || this.open.size > 0) return;
     if (this.ending === 0) this.frame('BYE', 0, { done: this.done, failed: this.failed });
     this.flush();
-    process.exit(this.ending);
+    // What the program printed may wait for its reader; for a moment that is worth waiting for.
+    const printed = printing();
+    if (printed.length === 0) process.exit(this.ending);
+    this.leaving = true;
+    let left = printed.length;
+    for (const stream of printed) stream.write('', () => --left === 0 && process.exit(this.ending));
+    setTimeout(() => process.exit(this.ending), 2000);
+  }
+
+  /** Ends the process when nobody reads its output any more, which else is noticed at the next write only. */
+  watchOutput() {
+    if (!fs.fstatSync(this.output).isFIFO()) return;
+    const timer = setInterval(() => {
+      try {
+        // A pipe without a reader cannot be opened in this way.
+        fs.closeSync(reopen(this.output, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK));
+      } catch (error) {
+        if (error.code === 'ENXIO') process.exit(1);
+        clearInterval(timer);
+      }
+    }, 500);
+    timer.unref();
+  }
+}
+
+/** The streams that have not written everything. */
+function printing() {
+  try {
+    return [process.stdout, process.stderr].filter((stream, at, all) => stream.writableLength > 0 && all.indexOf(stream) === at);
+  } catch {
+    return [];
   }
 }
 

@@ -7,13 +7,24 @@ const { spawn, spawnSync } = require('child_process');
 const fs = require('fs');
 const { setTimeout: pause } = require('timers/promises');
 
-async function print({ text, how }) {
+/** The map that is the input, if it has numbers under these names. */
+function wanted(input, ...names) {
+  if (input === null || typeof input !== 'object' || Array.isArray(input)) throw new Failure('a map is wanted', { code: 'bad_data' });
+  for (const name of names) {
+    if (typeof input[name] !== 'number') throw new Failure(`${name} is no number`, { code: 'bad_data' });
+  }
+  return input;
+}
+
+async function print(input) {
+  const { text, how } = wanted(input);
   if (how === 'raw') fs.writeSync(1, text + '\n');
   else if (how === 'process') spawnSync('cat', { input: text + '\n', stdio: ['pipe', 'inherit', 'inherit'] });
   else console.log(text);
 }
 
-async function bytesOfStdin({ how }) {
+async function bytesOfStdin(input) {
+  const { how } = wanted(input);
   if (how === 'process') return Number(spawnSync('sh', ['-c', 'wc -c >&3'], { stdio: [0, 1, 2, 'pipe'] }).output[3]);
   let bytes = 0;
   for await (const chunk of process.stdin) bytes += chunk.length;
@@ -25,14 +36,15 @@ serve(
     DO: (value) => value,
     'test.echo': (value) => value,
     'test.fail'(how) {
-      const { code, message = '', retry, after_ms: afterMs, data } = how || {};
+      const { code, message = '', retry, after_ms: afterMs, data } = wanted(how || {});
       throw new Failure(message, { code, retry, afterMs, data });
     },
     'test.raise'(text) {
       throw new Error(text);
     },
     'test.bad_result': () => () => {},
-    async 'test.sleep'({ ms }, task) {
+    async 'test.sleep'(input, task) {
+      const { ms } = wanted(input, 'ms');
       const end = performance.now() + ms;
       for (let left = ms; left > 0; left = end - performance.now()) {
         task.throwIfCancelled();
@@ -40,24 +52,28 @@ serve(
       }
       return ms;
     },
-    'test.spin'({ ms }) {
+    'test.spin'(input) {
+      const { ms } = wanted(input, 'ms');
       const end = performance.now() + ms;
       while (performance.now() < end);
       return ms;
     },
-    async *'test.items'({ n, size }) {
+    async *'test.items'(input) {
+      const { n, size } = wanted(input, 'n');
       for (let i = 0; i < n; i++) yield size === undefined ? i : Buffer.alloc(size, 'a');
       return n;
     },
-    'test.big': ({ bytes }) => Buffer.alloc(bytes, 'a'),
+    'test.big': (input) => Buffer.alloc(wanted(input, 'bytes').bytes, 'a'),
     'test.print': print,
     'test.stdin': bytesOfStdin,
-    'test.spawn': ({ ms }) => spawn('sleep', [String(ms / 1000)], { stdio: 'ignore' }).pid,
-    'test.exit': ({ code }) => process.exit(code),
-    'test.log'({ level, msg }, task) {
+    'test.spawn': (input) => spawn('sleep', [String(wanted(input, 'ms').ms / 1000)], { stdio: 'ignore' }).pid,
+    'test.exit': (input) => process.exit(wanted(input, 'code').code),
+    'test.log'(input, task) {
+      const { level, msg } = wanted(input);
       task.log(level, msg);
     },
-    'test.progress'({ n }, task) {
+    'test.progress'(input, task) {
+      const { n } = wanted(input, 'n');
       for (let i = 1; i <= n; i++) task.progress({ done: i, total: n });
     },
     'test.meta': (_, task) => ({ attempt: task.attempt, key: task.key, deadline_ms: task.deadlineMs }),

@@ -7,12 +7,13 @@
 // child may accept by [D-13] is counted and no error.
 
 const { spawn } = require('child_process');
+const { createHash } = require('crypto');
 const fs = require('fs');
 const path = require('path');
 const { decode, encode } = require('./stokehold-worker.js');
 
 const MAX_FRAME = 0x00ffffff;
-const PATIENCE_MS = 18000;
+const PATIENCE_MS = 60000;
 
 const frame = (id, body) => {
   const header = Buffer.alloc(8);
@@ -46,18 +47,20 @@ function formOf(json) {
   if (json === null || typeof json !== 'object') return typeof json === 'number' ? String(json) : json === null ? null : `${typeof json} ${json}`;
   if ('$int' in json) return String(BigInt(json.$int));
   if ('$f64' in json) return formOfFloat(Buffer.from(json.$f64, 'hex').readDoubleBE(0));
-  if ('$bin' in json) return 'bytes ' + bytesOf(json.$bin).toString('hex');
+  if ('$bin' in json) return formOfBytes(bytesOf(json.$bin));
   if ('$str' in json) return 'string ' + bytesOf(json.$str).toString();
   return { map: json.$map.map(([key, value]) => [key.$str ? formOf(key) : 'string ' + key, formOf(value)]).sort() };
 }
 const bytesOf = (bytes) => (typeof bytes === 'string' ? Buffer.from(bytes, 'hex') : Buffer.alloc((bytes[0].length / 2) * bytes[1], bytes[0], 'hex'));
+// Some are as long as a frame may be.
+const formOfBytes = (bytes) => 'bytes ' + createHash('sha256').update(bytes).digest('hex');
 const formOfFloat = (value) => (Number.isSafeInteger(value) && !Object.is(value, -0) ? String(value) : 'float ' + (Object.is(value, -0) ? '-0' : value));
 function formOfValue(value) {
   if (Array.isArray(value)) return value.map(formOfValue);
   if (typeof value === 'number') return formOfFloat(value);
   if (typeof value === 'bigint') return String(value);
   if (value === null) return null;
-  if (value instanceof Uint8Array) return 'bytes ' + value.toString('hex');
+  if (value instanceof Uint8Array) return formOfBytes(value);
   if (typeof value === 'object') return { map: Object.keys(value).map((key) => ['string ' + key, formOfValue(value[key])]).sort() };
   return `${typeof value} ${value}`;
 }

@@ -4,17 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use stokehold::{Policy, Pool, Request, Streamed, TaskErrorKind, WorkerCommand};
 use stokehold_tests::{Arena, kill, within};
 
-use crate::stage::{ECHO, command, running_in};
-
-/// For each test: some of them start a sanitized program, or many of them.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::stage::{ECHO, PATIENCE, command, running_in};
 
 #[derive(Clone, Serialize)]
 struct Fail {
@@ -212,6 +208,8 @@ fn assert_vectors(testee: &[PathBuf]) {
 #[test]
 fn every_vector_is_judged_as_it_says_in_node() {
     if runs("node") {
+        let values = Command::new("node").arg(sdks().join("node/values.test.js")).output().unwrap();
+        assert!(values.status.success(), "{}", String::from_utf8_lossy(&values.stderr));
         assert_vectors(&["node".into(), sdks().join("node/testee.js")]);
     } else {
         println!("skipped: there is no node in the path");
