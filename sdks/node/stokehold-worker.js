@@ -5,8 +5,10 @@
 //   const { serve } = require('./stokehold-worker.js');
 //   serve({ square: (n) => n * n });
 
+const EventEmitter = require('events');
 const fs = require('fs');
 const net = require('net');
+const { isMainThread, parentPort, Worker, workerData } = require('worker_threads');
 
 const SDK = 'node/0.1.0';
 const FRAME_LEN_MIN = 5;
@@ -422,9 +424,8 @@ function reopen(fd, flags) {
 /** Moves the protocol away from 0 and 1, so that nothing that prints or reads can meet it. */
 function moveAway() {
   const { O_RDONLY, O_WRONLY, O_NONBLOCK } = fs.constants;
-  // Neither waits for the other end of a pipe, which may be gone.
+  // With a named pipe an open could wait for the other end, which may be gone.
   const input = reopen(0, O_RDONLY | O_NONBLOCK);
-  fs.closeSync(reopen(1, O_WRONLY | O_NONBLOCK));
   // Answers are written at once or waited for, hence without O_NONBLOCK.
   const output = reopen(1, O_WRONLY);
   // The lowest free number is given, so these become 0 and 1.
@@ -576,7 +577,10 @@ class Session {
     this.handlers = handlers;
     this.window = Math.min(Math.max(Math.trunc(options.window) || 16, 1), WINDOW_MAX);
     this.maxFrame = Math.min(Math.max(Math.trunc(options.maxFrame) || MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR), FRAME_LEN_CEILING);
-    this.caps = options.ping === false ? ['cancel', 'meta', 'started'] : ['cancel', 'meta', 'ping', 'started'];
+    this.hasLookout = Boolean(options.lookout);
+    this.caps = ['cancel', 'meta', 'started'];
+    if (this.hasLookout || options.ping) this.caps.push('ping');
+    this.writing = new Int32Array(new SharedArrayBuffer(4));
     this.input = input;
     this.output = output;
     this.env = env;
@@ -651,7 +655,10 @@ class Session {
   /** Writes everything. Waits while the parent does not read, which it always does but when it has too many results. */
   flush() {
     const out = this.out;
+    if (out.at === 0) return;
     let at = 0;
+    // A frame must not be written into another one of the other thread.
+    while (Atomics.compareExchange(this.writing, 0, 0, 1) !== 0) Atomics.wait(this.writing, 0, 1, 10);
     while (at < out.at) {
       try {
         at += fs.writeSync(this.output, out.buffer, at, out.at - at);
@@ -661,11 +668,14 @@ class Session {
           continue;
         }
         // Nobody reads: there is nothing left to do, and nobody to tell.
-        out.at = 0;
+        out.at = at = 0;
+        Atomics.store(this.writing, 0, 0);
         process.exit(1);
       }
     }
     out.at = 0;
+    Atomics.store(this.writing, 0, 0);
+    if (this.hasLookout) Atomics.notify(this.writing, 0);
     if (out.buffer.length > WAITING_BYTES_MAX) out.buffer = Buffer.allocUnsafeSlow(WAITING_BYTES_MAX / 16);
   }
 
@@ -812,7 +822,7 @@ class Session {
     } else if (id !== 0) {
       return;
     } else if (request === 'PING') {
-      if (this.caps.includes('ping') && end - at <= 64) {
+      if (this.caps.includes('ping') && !this.hasLookout && end - at <= 64) {
         this.frame('PONG', 0, data);
         this.flush();
       }
@@ -1004,7 +1014,6 @@ class Session {
       methods: listed ? names : undefined,
     });
     this.listen();
-    this.watchOutput();
     if (init) {
       this.flush();
       this.prepare(init);
@@ -1035,16 +1044,7 @@ class Session {
   }
 
   listen() {
-    let isStream = false;
-    try {
-      const stat = fs.fstatSync(this.input);
-      isStream = stat.isFIFO() || stat.isSocket();
-    } catch {
-      leave(2, `descriptor ${this.input} is not open`);
-    }
-    this.source = isStream
-      ? new net.Socket({ fd: this.input, readable: true, writable: false })
-      : fs.createReadStream('', { fd: this.input });
+    this.source = this.hasLookout ? new Lookout(this) : sourceOf(this.input);
     this.source.on('data', (chunk) => {
       this.feed(chunk);
       if (this.next < this.queue.length && !this.turn) this.work();
@@ -1079,21 +1079,76 @@ class Session {
     for (const stream of printed) stream.write('', () => --left === 0 && process.exit(this.ending));
     setTimeout(() => process.exit(this.ending), 2000);
   }
+}
 
-  /** Ends the process when nobody reads its output any more, which else is noticed at the next write only. */
-  watchOutput() {
-    if (!fs.fstatSync(this.output).isFIFO()) return;
-    const timer = setInterval(() => {
-      try {
-        // A pipe without a reader cannot be opened in this way.
-        fs.closeSync(reopen(this.output, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK));
-      } catch (error) {
-        if (error.code === 'ENXIO') process.exit(1);
-        clearInterval(timer);
-      }
-    }, 500);
-    timer.unref();
+function sourceOf(fd) {
+  const stat = fs.fstatSync(fd);
+  if (stat.isFIFO() || stat.isSocket()) return new net.Socket({ fd, readable: true, writable: false });
+  return fs.createReadStream('', { fd, autoClose: false });
+}
+
+/** The input, read by a thread of its own, which answers PING there whatever the handlers do. */
+class Lookout extends EventEmitter {
+  constructor({ input, output, maxFrame, writing }) {
+    super();
+    this.paused = false;
+    this.thread = new Worker(__filename, { workerData: { stokeholdLookout: { input, output, maxFrame, writing } }, trackUnmanagedFds: false, stdout: true, stderr: true });
+    this.thread.on('message', (chunk) => {
+      if (chunk === null) this.emit('end');
+      else this.emit('data', Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    });
+    this.thread.on('error', (error) => this.emit('error', error));
   }
+  isPaused() {
+    return this.paused;
+  }
+  pause() {
+    this.paused = true;
+    this.thread.postMessage('pause');
+  }
+  resume() {
+    this.paused = false;
+    this.thread.postMessage('resume');
+  }
+}
+
+/** What that thread runs: a session that knows PING, and HELLO for the addresses, and passes everything on. */
+class Watch extends Session {
+  message(buffer, start, end) {
+    const reader = new Reader(buffer, start + 8, end);
+    let request;
+    try {
+      request = readHead(reader);
+    } catch {
+      return;
+    }
+    if (request === 'PING' || request === 'HELLO') {
+      this.protocol(request, buffer.readUInt32BE(start + 4), buffer, reader.at, end);
+    }
+  }
+  refuse() {}
+  // The other thread reads the same, and says why.
+  end(code) {
+    this.ending = code;
+  }
+}
+
+function look({ input, output, maxFrame, writing }) {
+  const watch = new Watch(new Map(), { maxFrame, ping: true }, { input, output, env: {} });
+  watch.writing = writing;
+  const source = sourceOf(input);
+  const ended = () => {
+    parentPort.postMessage(null);
+    parentPort.close();
+  };
+  source.on('data', (chunk) => {
+    watch.feed(chunk);
+    const copy = new Uint8Array(chunk);
+    parentPort.postMessage(copy, [copy.buffer]);
+  });
+  source.on('end', ended);
+  source.on('error', ended);
+  parentPort.on('message', (what) => source[what]());
 }
 
 /** The streams that have not written everything. */
@@ -1145,8 +1200,9 @@ function isInteger(reader, least) {
  * result; a generator's values are sent one by one, and what it returns is the result behind them.
  *
  * Options: `window` (16), how many tasks it takes at a time, which is how many async handlers run at once; `maxFrame`
- * (16 MiB), the largest frame it takes; `init`, a function that runs before the first task; `ping` (true), whether it
- * promises to answer while a task runs, which a handler that computes for seconds cannot keep.
+ * (16 MiB), the largest frame it takes; `init`, a function that runs before the first task; `ping` (false), whether it
+ * promises to answer PING while a task runs, which a handler that computes without a pause cannot keep; `lookout` (false),
+ * whether a thread of its own reads the input, which can.
  */
 function serve(handlers, options = {}) {
   const named = typeof handlers === 'function' ? [['DO', handlers]] : handlers instanceof Map ? [...handlers] : Object.entries(handlers);
@@ -1159,7 +1215,9 @@ function serve(handlers, options = {}) {
   new Session(new Map(named), options, settle()).start(options.init);
 }
 
+if (!isMainThread && workerData && workerData.stokeholdLookout) look(workerData.stokeholdLookout);
+
 // Before anything else that the program loads can print.
-if (Object.keys(process.env).some((name) => name.startsWith('STOKEHOLD_'))) settle();
+if (isMainThread && Object.keys(process.env).some((name) => name.startsWith('STOKEHOLD_'))) settle();
 
 module.exports = { serve, Failure, Float, BadData, encode, decode };

@@ -80,5 +80,5 @@ serve(
     'test.env': () => Object.keys(process.env).filter((name) => name.startsWith('STOKEHOLD_')),
     'test.pid': () => ({ pid: process.pid }),
   },
-  { window: 64 },
+  { window: 64, lookout: true },
 );
