@@ -59,6 +59,10 @@ mod sdks;
 #[cfg(test)]
 mod staff;
 
+/// The SDKs for Node and C.
+#[cfg(test)]
+mod node_and_c;
+
 /// How a pool starts, and why not.
 #[cfg(test)]
 mod start;
