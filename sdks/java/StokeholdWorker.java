@@ -481,7 +481,7 @@ public final class StokeholdWorker {
             input.drop(HEADER + size);
             String request;
             try {
-                request = body.head(id);
+                request = body.head();
             } catch (Failure e) {
                 refuse(id, e);
                 continue;
@@ -1362,7 +1362,7 @@ public final class StokeholdWorker {
         }
 
         /** Reads the request, and checks sender and recipient, which a child does not need. */
-        String head(int id) {
+        String head() {
             try {
                 int mark = next();
                 long fields = mark >> 4 == 9 ? mark & 15 : mark == 0xDC ? number(2) : mark == 0xDD ? number(4) : -1;
@@ -1387,9 +1387,6 @@ public final class StokeholdWorker {
                 boolean everyone = recipient instanceof Long && (Long) recipient == -1;
                 if (recipient != null && !everyone && !isWithin(recipient, 1)) {
                     throw badData("the recipient is no address");
-                }
-                if (everyone && id != 0) {
-                    throw badData("a task for everyone");
                 }
                 if (at == end) {
                     throw badData("the message has no data");

@@ -4,6 +4,7 @@
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -139,7 +140,12 @@ public final class Testee {
                 }
                 break;
             default:
-                StokeholdWorker.command("printf", "%s\\n", text).inheritIO().start().waitFor();
+                // Through its input, because an argument cannot have a NUL.
+                Process cat = StokeholdWorker.command("cat").redirectOutput(ProcessBuilder.Redirect.INHERIT).start();
+                try (OutputStream words = cat.getOutputStream()) {
+                    words.write((text + "\n").getBytes(StandardCharsets.UTF_8));
+                }
+                cat.waitFor();
         }
         return null;
     }
