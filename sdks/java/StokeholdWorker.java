@@ -28,6 +28,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -109,6 +110,8 @@ public final class StokeholdWorker {
     private volatile boolean tellsStarts;
     private boolean greeted;
     private int exitCode;
+    /** The end may come while the start ends: both threads get here then. */
+    private final AtomicBoolean saidBye = new AtomicBoolean();
 
     /**
      * Takes the connection to the parent away from standard input and output, or ends the process with status 2 if it was not
@@ -231,7 +234,7 @@ public final class StokeholdWorker {
 
     /** Every task has its answer: says so and ends. */
     private void finish() {
-        if (exitCode == 0) {
+        if (exitCode == 0 && !saidBye.getAndSet(true)) {
             Map<String, Object> counts = new LinkedHashMap<>();
             counts.put("done", done.get());
             counts.put("failed", failed.get());

@@ -69,11 +69,18 @@ public final class Testee {
     }
 
     private static Map<?, ?> map(Object input) {
+        if (input != null && !(input instanceof Map)) {
+            throw new StokeholdWorker.Failure("the input must be a map").code("bad_data");
+        }
         return input == null ? Map.of() : (Map<?, ?>) input;
     }
 
     private static long number(Object input, String key) {
-        return (Long) map(input).get(key);
+        Object number = map(input).get(key);
+        if (!(number instanceof Long)) {
+            throw new StokeholdWorker.Failure("the input needs a number \"" + key + "\"").code("bad_data");
+        }
+        return (Long) number;
     }
 
     private static Object fail(Map<?, ?> wanted) {
