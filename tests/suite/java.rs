@@ -21,7 +21,7 @@ use stokehold_tests::{Arena, kill, within};
 use crate::stage::{ECHO, MOMENT, PATIENCE, command, running_in};
 
 /// A JVM that starts fast and takes little memory. The testee needs no speed.
-const JVM: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp"];
+const JVM: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-cp"];
 
 const VECTORS: &str = include_str!("../../protocol/vectors/frames.jsonl");
 
@@ -160,6 +160,13 @@ fn many_tiny_tasks_go_through_a_java_worker_in_order() {
     });
 }
 
+/// The data of FINISHED, or the code of FAILED.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Finished(Vec<u8>),
+    Failed(String),
+}
+
 /// A testee that is spoken to byte by byte. Dropping it kills it.
 struct Raw {
     child: Child,
@@ -212,14 +219,16 @@ impl Raw {
         (u32::from_be_bytes(id.try_into().unwrap()), message.request.to_owned(), message.data.to_vec())
     }
 
-    /// The answer to an echo that must be FINISHED or FAILED; the code of FAILED instead of its data.
-    fn answer(&mut self, frame: &[u8], id: u32) -> Result<Vec<u8>, String> {
+    /// Sends a frame and waits for the answer to that id.
+    fn answer(&mut self, frame: &[u8], id: u32) -> Answer {
         self.write(frame);
         loop {
             let (found, request, data) = self.next();
             match request.as_str() {
-                "FINISHED" if found == id => return Ok(data),
-                "FAILED" if found == id => return Err(stokehold_protocol::Failure::decode(&data).code),
+                "FINISHED" if found == id => return Answer::Finished(data),
+                "FAILED" if found == id => {
+                    return Answer::Failed(stokehold_protocol::Failure::decode(&data).code);
+                }
                 "CREDIT" => {}
                 _ => panic!("{request} for {found}"),
             }
@@ -270,18 +279,18 @@ fn a_java_worker_reads_every_message_of_the_vectors_as_they_say() {
                     let mut expected = Vec::new();
                     encode(&vector["msg"][3], &mut expected);
                     let found = worker.answer(&echo(count, body), count);
-                    assert!(found.as_ref() == Ok(&expected), "{name}: {found:?}");
+                    assert!(found == Answer::Finished(expected), "{name}: {found:?}");
                 }
                 ("reject", Some("bad_data")) => {
                     assert_eq!(
                         worker.answer(&echo(count, body), count),
-                        Err("bad_data".to_owned()),
+                        Answer::Failed("bad_data".to_owned()),
                         "{name}"
                     );
                 }
                 ("reject", Some("bad_message")) if vector["task"] != 0 => {
                     let id = u32::try_from(vector["task"].as_u64().unwrap()).unwrap();
-                    assert_eq!(worker.answer(&bytes, id), Err("bad_message".to_owned()), "{name}");
+                    assert_eq!(worker.answer(&bytes, id), Answer::Failed("bad_message".to_owned()), "{name}");
                 }
                 // A bad head without an id is ignored: the next answer is that of the next vector.
                 ("reject", _) => worker.write(&bytes),
@@ -319,7 +328,7 @@ fn a_java_worker_ends_at_every_broken_stream_of_the_vectors_as_they_say() {
                 let partial = vector["partial"] == true;
                 if error == "too_large" && !partial {
                     let id = u32::try_from(vector["task"].as_u64().unwrap()).unwrap();
-                    assert_eq!(worker.answer(&bytes, id), Err("too_large".to_owned()), "{name}");
+                    assert_eq!(worker.answer(&bytes, id), Answer::Failed("too_large".to_owned()), "{name}");
                     continue;
                 }
                 worker.write(&bytes);
