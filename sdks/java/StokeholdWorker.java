@@ -435,11 +435,11 @@ public final class StokeholdWorker {
                 exitCode = code;
                 ended = true;
                 lock.notifyAll();
-                if (ready) {
+                if (ready || !queue.isEmpty()) {
                     return;
                 }
             }
-            // Nothing was asked of it yet, and the start may take minutes.
+            // Nothing was asked of it, and the start may take minutes.
             finish();
         } catch (IOException e) {
             halt(1, "the input cannot be read: " + e.getMessage());
@@ -961,7 +961,7 @@ public final class StokeholdWorker {
         private static Streams stdio() {
             Streams streams;
             try {
-                if (Files.isSameFile(link(1), link(2)) && !link(2).toRealPath().startsWith("/dev")) {
+                if (Files.isSameFile(link(1), link(2)) && !isDevice(2)) {
                     // Started with `2>&1`: what is said to people must not get between the frames either. (On a terminal
                     // a person looks at both.)
                     new FileOutputStream(FileDescriptor.err).close();
@@ -994,6 +994,10 @@ public final class StokeholdWorker {
                 throw new IOException("descriptor " + (input == null ? r : w) + " of the protocol cannot be opened: "
                     + e.getMessage() + "; it must be a pipe of the same user");
             }
+        }
+
+        private static boolean isDevice(int descriptor) throws IOException {
+            return Files.readSymbolicLink(Path.of("/proc/self/fd/" + descriptor)).startsWith("/dev");
         }
 
         private static Path link(int descriptor) {
@@ -1291,7 +1295,7 @@ public final class StokeholdWorker {
                 put(0xCF);
                 number(value.longValue(), 8);
             } else {
-                throw badData("the integer " + value.bitLength() + " bits long does not fit 64");
+                throw badData("an integer of " + value.bitLength() + " bits cannot be sent");
             }
         }
 
