@@ -31,6 +31,10 @@ mod handles;
 #[cfg(test)]
 mod items;
 
+/// The SDK for Java.
+#[cfg(test)]
+mod java;
+
 /// Large payloads, and the memory they take.
 #[cfg(test)]
 mod large;

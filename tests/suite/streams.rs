@@ -362,7 +362,7 @@ fn two_imaps_on_a_queue_smaller_than_both_make_progress() {
         for _ in 0..1000 {
             sum += odd.next().unwrap().unwrap() + even.next().unwrap().unwrap();
         }
-        assert_eq!(sum, (0..2_000).map(|n: u64| n * n).sum());
+        assert_eq!(sum, (0..2_000).map(|n: u64| n * n).sum::<u64>());
         assert!(odd.next().is_none() && even.next().is_none());
     });
 }

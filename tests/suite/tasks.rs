@@ -185,7 +185,7 @@ fn reserving_and_waiting_work_in_any_executor() {
             }
             sum
         });
-        assert_eq!(sum, (1..=200).map(|n: u64| n * n).sum());
+        assert_eq!(sum, (1..=200).map(|n: u64| n * n).sum::<u64>());
     });
 }
 
