@@ -67,6 +67,10 @@ mod streams;
 #[cfg(test)]
 mod tasks;
 
+/// Workers in text mode.
+#[cfg(test)]
+mod text;
+
 /// The source tree itself: who may know whom, and what every file has.
 #[cfg(test)]
 mod tidy;
