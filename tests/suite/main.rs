@@ -51,6 +51,10 @@ mod limits;
 #[cfg(test)]
 mod news;
 
+/// The children that are printed in the specification.
+#[cfg(test)]
+mod printed;
+
 /// How many workers there are, and which.
 #[cfg(test)]
 mod staff;
