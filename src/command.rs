@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use stokehold_protocol::Codec;
 use uuid::Uuid;
 
 use crate::driver::Launch;
@@ -31,6 +32,8 @@ pub struct WorkerCommand {
     changes: BTreeMap<OsString, Option<OsString>>,
     cwd: Option<PathBuf>,
     dedicated_pipes: bool,
+    /// The codecs on offer.
+    offer: &'static str,
 }
 
 impl WorkerCommand {
@@ -45,6 +48,7 @@ impl WorkerCommand {
             changes: BTreeMap::new(),
             cwd: None,
             dedicated_pipes: false,
+            offer: "msgpack,json",
         }
     }
 
@@ -84,6 +88,14 @@ impl WorkerCommand {
     #[must_use]
     pub fn args<I: IntoIterator<Item = impl Into<OsString>>>(mut self, args: I) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Offers the worker text mode only: lines of JSON, for looking at what is said or for a worker that knows both codecs. A
+    /// worker that can only speak text does so without this, and is recognised by its first line.
+    #[must_use]
+    pub fn text_mode(mut self) -> Self {
+        self.offer = Codec::Json.name();
         self
     }
 
@@ -163,7 +175,7 @@ impl WorkerCommand {
         }
         env.retain(|key, _| !key.as_encoded_bytes().starts_with(b"STOKEHOLD_"));
         env.insert("STOKEHOLD_PROTO".into(), "1".into());
-        env.insert("STOKEHOLD_CODEC".into(), "msgpack".into());
+        env.insert("STOKEHOLD_CODEC".into(), self.offer.into());
         env.insert("STOKEHOLD_RUN".into(), run.to_string().into());
         env.insert("STOKEHOLD_PARENT".into(), sys::current_pid().to_string().into());
         Launch {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stokehold_protocol::{
-    ChildEvent, ChildSession, Die, Failure as WireFailure, FrameEvent, Meta, PeerError, SPIN_BYTES_MAX,
-    SharedTail, Spin, Splitter, code,
+    ChildEvent, ChildSession, DataError, Die, Failure as WireFailure, FrameEvent, Kind, Message, Meta,
+    PeerError, SPIN_BYTES_MAX, SharedTail, Spin, Splitter, code,
 };
 
 use crate::coalesce::Before;
@@ -201,6 +201,11 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
                     self.session.handle_too_large(id, len, head, &mut self.out.bytes);
                     After::GoOn
                 }
+                FrameEvent::BadLine { id, error, .. } => {
+                    self.session.handle_bad_message(id, &error, &mut self.out.bytes);
+                    After::GoOn
+                }
+                FrameEvent::BadData { id, head, error } => self.take_bad_data(id, head, &error)?,
             };
             if !matches!(after, After::GoOn) {
                 return Ok(after);
@@ -264,6 +269,20 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
             Ok(ChildEvent::Cancel { .. } | ChildEvent::Refused | ChildEvent::Ignored) => {}
             Err(error) => return Err(Stop::Peer(error.clone())),
         }
+        Ok(After::GoOn)
+    }
+
+    /// A line whose data cannot be read. A request that nobody handles is refused as that, whatever its data is.
+    #[cold]
+    fn take_bad_data(&mut self, id: u32, head: &[u8], error: &DataError) -> Result<After, Stop> {
+        let request = Message::decode(head).map(|message| message.request);
+        let is_unknown = request.is_ok_and(|request| {
+            Kind::of(request) == Kind::User && !self.entries.iter().any(|entry| entry.name == request)
+        });
+        if is_unknown {
+            return self.take(id, head);
+        }
+        self.session.handle_bad_data(id, head, error, &mut self.out.bytes);
         Ok(After::GoOn)
     }
 

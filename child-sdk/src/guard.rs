@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use stokehold_protocol::{Failure as WireFailure, Message, Recipient, VERSION, code, wire};
+use stokehold_protocol::{Codec, Failure as WireFailure, Message, Recipient, VERSION, code, wire};
 
 use crate::report;
 use crate::stream::{Input, Output};
-use crate::sys;
+use crate::{sys, text};
 
 const PREFIX: &str = "STOKEHOLD_";
 const IO: &str = "STOKEHOLD_IO";
@@ -44,6 +44,7 @@ pub fn is_worker() -> bool {
 pub(crate) struct Surroundings {
     pub(crate) input: Input,
     pub(crate) output: Output,
+    pub(crate) codec: Codec,
     pub(crate) worker: Option<u32>,
     pub(crate) run: Option<String>,
 }
@@ -117,10 +118,10 @@ pub(crate) fn settle() -> Result<Surroundings, Refusal> {
     let (input, mut output) = take_streams(transport.as_deref()).map_err(Refusal::Transport)?;
     IS_WORKER.store(transport.is_some(), Ordering::Relaxed);
     remove_variables();
-    if let Err(failure) = offer {
-        tell(&failure, &mut output);
-        return Err(Refusal::Incompatible(failure.message));
-    }
+    let codec = offer.map_err(|(codec, failure)| {
+        tell(&failure, codec, &mut output);
+        Refusal::Incompatible(failure.message)
+    })?;
     if let Some(parent) = parent {
         die_with(parent)?;
     }
@@ -129,7 +130,7 @@ pub(crate) fn settle() -> Result<Surroundings, Refusal> {
         // this works all the same.
         let _ = sys::swallow_sigint();
     }
-    Ok(Surroundings { input, output, worker, run })
+    Ok(Surroundings { input, output, codec, worker, run })
 }
 
 /// A variable that is text.
@@ -217,40 +218,52 @@ fn remove_variables() {
     }
 }
 
-/// Looks whether the parent's offer has the version and the codec of this worker. No offer means that it has.
-fn check_offer(versions: Option<&str>, codecs: Option<&str>) -> Result<(), Box<WireFailure>> {
+/// Looks whether the parent's offer has the version and a codec of this worker, and gives the codec. No offer means that it has.
+/// A refusal comes with the codec in which it is told.
+fn check_offer(versions: Option<&str>, codecs: Option<&str>) -> Result<Codec, (Codec, Box<WireFailure>)> {
     let has = |offer: &str, wanted: &str| offer.split(',').any(|entry| entry.trim() == wanted);
+    let ours = [Codec::MessagePack, Codec::Json];
+    let codec = match codecs {
+        None => Some(Codec::MessagePack),
+        Some(offer) => ours.into_iter().find(|codec| has(offer, codec.name())),
+    };
     let mut supported = Vec::new();
     wire::write_map_len(&mut supported, 1);
     wire::write_str(&mut supported, "supported");
-    wire::write_array_len(&mut supported, 1);
     let failure = if let Some(offer) = versions.filter(|offer| !has(offer, &VERSION.to_string())) {
+        wire::write_array_len(&mut supported, 1);
         wire::write_uint(&mut supported, VERSION);
         let message =
             format!("the parent offers versions {offer:?} of the protocol, this worker speaks {VERSION}");
         WireFailure::new(code::VERSION, message)
-    } else if let Some(offer) = codecs.filter(|offer| !has(offer, "msgpack")) {
-        wire::write_str(&mut supported, "msgpack");
+    } else if let Some(codec) = codec {
+        return Ok(codec);
+    } else {
+        wire::write_array_len(&mut supported, 2);
+        ours.into_iter().for_each(|codec| wire::write_str(&mut supported, codec.name()));
+        let offer = codecs.unwrap_or_default();
         WireFailure::new(
             code::CODEC,
-            format!("the parent offers the codecs {offer:?}, this worker speaks msgpack"),
+            format!("the parent offers the codecs {offer:?}, this worker speaks msgpack and json"),
         )
-    } else {
-        return Ok(());
     };
-    Err(Box::new(WireFailure { data: Some(supported), ..failure }))
+    Err((codec.unwrap_or_default(), Box::new(WireFailure { data: Some(supported), ..failure })))
 }
 
 /// Sends FAILED without an id, the only frame besides HELLO that may come first.
-fn tell(failure: &WireFailure, output: &mut Output) {
+fn tell(failure: &WireFailure, codec: Codec, output: &mut Output) {
     let mut data = Vec::new();
     failure.encode(&mut data);
     let pid = u64::from(std::process::id());
     let mut frame = Vec::new();
     Message { request: "FAILED", sender: pid, recipient: Recipient::Anyone, data: &data }
         .encode_frame(0, &mut frame);
+    let bytes = match codec {
+        Codec::MessagePack => frame,
+        Codec::Json => text::line_of(&frame),
+    };
     // The exit status says the same.
-    let _ = output.write_all(&frame);
+    let _ = output.write_all(&bytes);
 }
 
 /// Lets the kernel end this process when the parent dies, if the parent is the direct one: under a wrapper the signal would
@@ -274,14 +287,27 @@ mod tests {
         assert!(check_offer(None, None).is_ok());
         assert!(check_offer(Some("1"), Some("msgpack,json")).is_ok());
         assert!(check_offer(Some("2, 1"), None).is_ok());
-        assert_eq!(check_offer(Some("2,11"), None).unwrap_err().code, "version");
-        assert_eq!(check_offer(Some(""), None).unwrap_err().code, "version");
-        assert_eq!(check_offer(Some("1"), Some("json")).unwrap_err().code, "codec");
+        assert_eq!(check_offer(Some("2,11"), None).unwrap_err().1.code, "version");
+        assert_eq!(check_offer(Some(""), None).unwrap_err().1.code, "version");
+        assert_eq!(check_offer(Some("1"), Some("cbor")).unwrap_err().1.code, "codec");
+    }
+
+    #[test]
+    fn text_is_spoken_where_nothing_else_is_offered() {
+        for (offer, codec) in [
+            ("msgpack", Codec::MessagePack),
+            ("json, msgpack", Codec::MessagePack),
+            ("cbor,json", Codec::Json),
+        ] {
+            assert_eq!(check_offer(None, Some(offer)).unwrap(), codec);
+        }
+        assert_eq!(check_offer(Some("2"), Some("json")).unwrap_err().0, Codec::Json);
+        assert_eq!(check_offer(None, Some("cbor")).unwrap_err().0, Codec::MessagePack);
     }
 
     #[test]
     fn a_refused_version_says_which_one_is_supported() {
-        let failure = check_offer(Some("2"), None).unwrap_err();
+        let (_, failure) = check_offer(Some("2"), None).unwrap_err();
         assert_eq!(failure.data.unwrap(), b"\x81\xa9supported\x91\x01");
     }
 

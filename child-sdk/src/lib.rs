@@ -140,6 +140,7 @@ mod stop;
 mod stream;
 mod sys;
 mod talk;
+mod text;
 mod turn;
 mod worker;
 

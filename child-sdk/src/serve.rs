@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use stokehold_protocol::{ChildHello, ChildSession, Splitter};
+use stokehold_protocol::{ChildHello, ChildSession, Codec, Splitter};
 
 use crate::context::{Ctx, Init};
 use crate::desk::{After, Desk, Entry};
@@ -27,6 +27,8 @@ pub(crate) struct Plan<'e, 'h, S, P> {
     pub(crate) run: Option<String>,
     /// The streams.
     pub(crate) line: Arc<Line>,
+    /// How the parent writes. What is written to it is translated by the output itself.
+    pub(crate) codec: Codec,
     /// Is told how far it is.
     pub(crate) probe: Arc<P>,
 }
@@ -37,8 +39,11 @@ pub(crate) fn serve<S, P: Probe>(
     init: impl FnOnce(&mut Init) -> Result<S, Box<dyn Error + Send + Sync>>,
     before_bye: impl FnOnce(),
 ) -> Result<(), Stop> {
-    let Plan { hello, pid, entries, worker, run, line, probe } = plan;
-    let mut splitter = Splitter::new();
+    let Plan { hello, pid, entries, worker, run, line, codec, probe } = plan;
+    let mut splitter = match codec {
+        Codec::MessagePack => Splitter::new(),
+        Codec::Json => Splitter::lines(),
+    };
     splitter.set_max_frame(hello.max_frame);
     let mut session = ChildSession::new(hello, pid);
     let mut out = Outbox::new(Arc::clone(&line));

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stokehold_protocol::limits::{FRAME_LEN_CEILING, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR, WINDOW_MAX};
 use stokehold_protocol::{
-    Capabilities, Capability, ChildHello, Data, Failure as WireFailure, Request, SharedTail, check_user_name,
-    code, data,
+    Capabilities, Capability, ChildHello, Codec, Data, Failure as WireFailure, Request, SharedTail,
+    check_user_name, code, data,
 };
 
 use crate::context::{Ctx, Init};
@@ -23,6 +24,7 @@ use crate::probe::{NoProbe, Point, Probe};
 use crate::serve::{self, Plan};
 use crate::stop::Stop;
 use crate::stream::Wake;
+use crate::text::TextOutput;
 use crate::{panics, report};
 
 /// Unanswered tasks a worker takes by default. Tiny tasks need many hundreds in flight to keep a worker busy; the parent
@@ -35,6 +37,10 @@ const CAPABILITIES: Capabilities = Capabilities::NONE
     .with(Capability::Meta)
     .with(Capability::Ping)
     .with(Capability::Started);
+
+/// What it can do in text mode. Nothing reads ahead in lines, for CANCEL and PING; and one value of a batch that has no form in JSON
+/// would take the others with it.
+const TEXT_CAPABILITIES: Capabilities = Capabilities::NONE.with(Capability::Meta).with(Capability::Started);
 
 /// Bytes of names that HELLO lists; a HELLO may have 64 KiB.
 const METHODS_BYTES_MAX: usize = 60_000;
@@ -188,13 +194,17 @@ impl<'h, S> Worker<'h, S> {
             "a worker needs at least one handler: add one with `on` before `serve`"
         );
         probe.reach(Point::Start, 1);
-        let Surroundings { input, output, worker, run } = match guard::settle() {
+        let Surroundings { input, output, codec, worker, run } = match guard::settle() {
             Ok(surroundings) => surroundings,
             Err(refusal) => return refusal.report(),
         };
         // Without a wake-up there is no monitor. The worker works without.
         let wake = Wake::new().ok();
-        let line = Arc::new(Line::new(Box::new(input.clone()), Box::new(output.clone()), wake.clone()));
+        let sink: Box<dyn Write + Send> = match codec {
+            Codec::MessagePack => Box::new(output.clone()),
+            Codec::Json => Box::new(TextOutput::new(output.clone())),
+        };
+        let line = Arc::new(Line::new(Box::new(input.clone()), sink, wake.clone()));
         let monitor = wake.map(|wake| Monitor::start(&line, wake, input, output));
         let disarm = || {
             if let Some(monitor) = &monitor {
@@ -206,6 +216,9 @@ impl<'h, S> Worker<'h, S> {
             // Its points are those of tasks that come one by one.
             hello.capabilities = CAPABILITIES;
         }
+        if codec == Codec::Json {
+            hello.capabilities = TEXT_CAPABILITIES;
+        }
         let start = |about: &mut Init| {
             let state = init(about)?;
             // After `init`, so that it stands in front of a hook that `init` sets.
@@ -213,7 +226,8 @@ impl<'h, S> Worker<'h, S> {
             Ok(state)
         };
         let pid = u64::from(std::process::id());
-        let plan = Plan { hello, pid, entries: &mut entries, worker, run, line, probe: Arc::new(probe) };
+        let plan =
+            Plan { hello, pid, entries: &mut entries, worker, run, line, codec, probe: Arc::new(probe) };
         let ended = serve::serve(plan, start, disarm);
         disarm();
         ended.map_or_else(report_stop, |()| ExitCode::SUCCESS)

@@ -101,6 +101,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
 
+    /// What is offered to the workers: json is text mode alone, to look at what is said; a worker must know it
+    ///
+    /// Without it both are on offer, and what a worker speaks is recognised by its first bytes.
+    #[arg(long, value_name = "CODEC", value_parser = ["json"])]
+    codec: Option<String>,
+
     /// Shows workers that get ready, a summary, and deaths and retries beyond the first ten
     #[arg(short, long)]
     verbose: bool,
@@ -229,7 +235,9 @@ fn builder(args: &RunArgs) -> stokehold::PoolBuilder {
     let program = words.next().cloned().unwrap_or_default();
     let policy = Policy::default().attempts(args.attempts);
     let policy = args.timeout.map_or(policy, |limit| policy.timeout(limit));
-    let builder = Pool::builder(WorkerCommand::new(program).args(words)).policy(policy).record_events();
+    let command = WorkerCommand::new(program).args(words);
+    let command = if args.codec.is_some() { command.text_mode() } else { command };
+    let builder = Pool::builder(command).policy(policy).record_events();
     match args.jobs {
         Some(jobs) => builder.workers(usize::from(jobs)),
         None => builder,

@@ -11,21 +11,33 @@ use crate::limits;
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum DataError {
+    /// `{"$bin": …}` with something else than base64.
+    #[error("the value of \"$bin\" is no base64")]
+    BadBytes,
     /// Two equal keys in one map.
     #[error("a map has the same key twice")]
     DuplicateKey,
     /// An extension type; version 1 has none.
     #[error("an extension type, which version 1 of the protocol does not have")]
     Extension,
+    /// An integer below −2^63 or above 2^64 − 1.
+    #[error("an integer is below -2^63 or above 2^64 - 1")]
+    IntegerRange,
     /// A text that is not valid UTF-8.
     #[error("a text is not valid UTF-8")]
     InvalidUtf8,
+    /// Half of a surrogate pair, which is no character.
+    #[error("a text has half of a surrogate pair in it")]
+    LoneSurrogate,
     /// A key that must be there is not.
     #[error("a key that must be there is missing")]
     MissingKey,
     /// A map key that is not a text.
     #[error("a map key is not a text (use text keys, or a list of pairs)")]
     KeyNotText,
+    /// NaN or an infinity, for which JSON has no form, or a number that a float of 64 bits cannot hold.
+    #[error("a float that is NaN or infinite, for which JSON has no form")]
+    NotFinite,
     /// The byte 0xc1, which MessagePack never uses.
     #[error("the byte 0xc1, which MessagePack never uses")]
     ReservedByte,
@@ -38,6 +50,11 @@ pub enum DataError {
     /// The bytes end before the value does.
     #[error("the bytes end before the value does")]
     Truncated,
+    /// A map whose only key begins with one `$`, and is not `$bin`.
+    #[error(
+        "the only key of a map begins with \"$\" and is not \"$bin\" (a key of one's own gets one more \"$\")"
+    )]
+    UnknownMark,
     /// A list is longer or shorter than it may be.
     #[error("a list is longer or shorter than it may be")]
     WrongCount,
@@ -53,6 +70,12 @@ pub enum MessageError {
     /// The body is not an array.
     #[error("the message is not an array")]
     NotAnArray,
+    /// A line of text mode is no JSON.
+    #[error("the line is no JSON from byte {at} of the array on")]
+    NotJson {
+        /// Where in the array the first byte is that cannot be there.
+        at: u32,
+    },
     /// The body is an array of another length than four.
     #[error("the message has {0} fields instead of 4")]
     FieldCount(u32),
@@ -79,6 +102,12 @@ pub enum FrameError {
     Desync {
         /// The first bytes where a frame was expected.
         quote: Quote,
+    },
+    /// The stream ended inside a line of text mode.
+    #[error("the stream ended inside a line, after {got} bytes of it")]
+    UnfinishedLine {
+        /// Bytes of it that had arrived.
+        got: u64,
     },
     /// The stream ended inside a frame.
     #[error("the stream ended inside a frame: {got} of {want} bytes had arrived")]
@@ -183,6 +212,16 @@ pub enum PeerError {
     BadMessage {
         /// The frame's id.
         id: u32,
+        /// What is wrong with it.
+        error: MessageError,
+    },
+    /// A line of text mode is no message.
+    #[error("the line {quote} is no message: {error}")]
+    BadLine {
+        /// Its id, 0 without one.
+        id: u32,
+        /// Its beginning.
+        quote: Quote,
         /// What is wrong with it.
         error: MessageError,
     },

@@ -1,17 +1,21 @@
-//! Splits a byte stream into frames: `u32 BE len | u32 BE id | body`, fed with any chunking (SPEC 4).
+//! Splits a byte stream into frames: `u32 BE len | u32 BE id | body`, fed with any chunking (SPEC 4). In text mode its frames are
+//! lines, which are given out as what they stand for (SPEC 10).
 //!
 //! The splitter owns the buffer that a reader fills, hands frames out as slices of it, and never writes to more memory than twice
-//! what has arrived. It does not look into bodies.
+//! what has arrived. It does not look into bodies, but for those of lines.
 
-use crate::error::{FrameError, Quote};
+use crate::error::{DataError, FrameError, MessageError, Quote};
 use crate::limits::{
     FRAME_HEADER_BYTES, FRAME_LEN_CEILING, FRAME_LEN_MIN, HEAD_BYTES_MAX, MAX_FRAME_DEFAULT, MAX_FRAME_FLOOR,
 };
+use crate::text::Codec;
 
 mod large;
+mod lines;
 
 pub use large::LargeBody;
 use large::{LARGE_BYTES_MIN, Large};
+use lines::{Line, Recognised};
 
 /// Bytes offered to a read at least: a whole default pipe.
 const SPACE_BYTES_MIN: usize = 64 * 1024;
@@ -49,6 +53,8 @@ pub struct Splitter {
     spare: Vec<u8>,
     /// The last frame was a large one.
     peeks: bool,
+    /// What is known of the line at hand, in text mode.
+    line: Line,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +65,12 @@ enum State {
     Skipping { len: u32, left: u64 },
     /// The stream was not frames.
     Broken(Quote),
+    /// Before the first byte, which may begin frames or lines.
+    Recognising,
+    /// At a line's first byte, or inside one.
+    InLines,
+    /// Inside a line that is too large, of which so many bytes have been thrown away.
+    SkippingLine(u64),
 }
 
 /// What the splitter found.
@@ -80,6 +92,24 @@ pub enum FrameEvent<'a> {
         /// The first bytes of its body, enough to read the head of its message.
         head: &'a [u8],
     },
+    /// A line that is no message. The stream goes on behind it. In text mode only.
+    BadLine {
+        /// Its id, 0 without one.
+        id: u32,
+        /// Its beginning.
+        quote: &'a Quote,
+        /// What is wrong with it.
+        error: MessageError,
+    },
+    /// A line whose fourth field stands for no value of the data model. In text mode only.
+    BadData {
+        /// Its id; 0 means none.
+        id: u32,
+        /// Its message, with nil in place of the data.
+        head: &'a [u8],
+        /// What is wrong with the data.
+        error: DataError,
+    },
 }
 
 impl Splitter {
@@ -95,6 +125,31 @@ impl Splitter {
             lent: None,
             spare: Vec::new(),
             peeks: false,
+            line: Line::default(),
+        }
+    }
+
+    /// One for what a child writes: frames or lines, as its first bytes say (SPEC 10).
+    pub fn recognising() -> Self {
+        Self { state: State::Recognising, ..Self::new() }
+    }
+
+    /// One for lines.
+    pub fn lines() -> Self {
+        Self { state: State::InLines, ..Self::new() }
+    }
+
+    /// How the stream is written, if that is known from what has arrived.
+    pub fn codec(&self) -> Option<Codec> {
+        match self.state {
+            State::Collecting | State::Skipping { .. } => Some(Codec::MessagePack),
+            State::InLines | State::SkippingLine(_) => Some(Codec::Json),
+            State::Broken(_) => None,
+            State::Recognising => match lines::recognise(self.arrived()) {
+                Recognised::Lines => Some(Codec::Json),
+                Recognised::Other => Some(Codec::MessagePack),
+                Recognised::NotYet => None,
+            },
         }
     }
 
@@ -208,10 +263,35 @@ impl Splitter {
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<FrameEvent<'_>>, FrameError> {
         match self.state {
-            State::Collecting => {}
-            State::Skipping { .. } => return Ok(None),
-            State::Broken(quote) => return Err(FrameError::Desync { quote }),
+            State::Collecting => self.next_collected(),
+            _ => self.next_elsewhere(),
         }
+    }
+
+    /// The next frame of a stream that is anything but frames to be kept.
+    #[cold]
+    #[inline(never)]
+    fn next_elsewhere(&mut self) -> Result<Option<FrameEvent<'_>>, FrameError> {
+        match self.state {
+            State::Collecting | State::Skipping { .. } => Ok(None),
+            State::Broken(quote) => Err(FrameError::Desync { quote }),
+            State::InLines | State::SkippingLine(_) => self.next_line(),
+            State::Recognising => match lines::recognise(self.arrived()) {
+                Recognised::NotYet => Ok(None),
+                Recognised::Other => {
+                    self.state = State::Collecting;
+                    self.next_collected()
+                }
+                Recognised::Lines => {
+                    self.state = State::InLines;
+                    self.next_line()
+                }
+            },
+        }
+    }
+
+    #[inline]
+    fn next_collected(&mut self) -> Result<Option<FrameEvent<'_>>, FrameError> {
         if self.large.is_some() {
             return Ok(self.lend_large());
         }
@@ -253,6 +333,7 @@ impl Splitter {
                 return Err(FrameError::Truncated { want, got: want.saturating_sub(left) });
             }
             State::Broken(quote) => return Err(FrameError::Desync { quote }),
+            State::Recognising | State::InLines | State::SkippingLine(_) => return self.finish_line(),
         }
         if let Some(large) = &self.large {
             return Err(FrameError::Truncated { want: large.frame_bytes(), got: large.arrived() });
@@ -284,7 +365,11 @@ impl Splitter {
 
     /// The first bytes that wait, for an error text.
     pub fn quote(&self) -> Quote {
-        Quote::new(self.buffer.get(self.start..self.end).unwrap_or_default())
+        Quote::new(self.arrived())
+    }
+
+    fn arrived(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
     /// A large frame begins in the buffer, and ends elsewhere.

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`Splitter`] cuts a byte stream, chunked in any way, into frames.
+//! - [`text`] has the same frames as lines of JSON, which the splitter recognises as well.
 //! - [`Message`] is the four-field array; its `data` stays opaque. [`check()`] walks it when somebody needs to know.
 //! - [`Batch`], [`ResultList`] and [`Results`] are many small inputs in one frame, and what comes of them.
 //! - [`ParentSession`] and [`ChildSession`] say what may be said when, and can be run against each other.
@@ -51,6 +52,7 @@ mod request;
 mod session;
 mod spin;
 mod tail;
+pub mod text;
 pub mod vectors;
 pub mod wire;
 
@@ -68,3 +70,4 @@ pub use request::{Capabilities, Capability, IdOwner, IdRule, Kind, Request, Rule
 pub use session::{ChildEvent, ChildSession, ChildVoice, Leases, Outgoing, ParentEvent, ParentSession};
 pub use spin::{Next, SPIN_BYTES_MAX, Spin};
 pub use tail::{SHARED_BYTES_MIN, SharedTail};
+pub use text::Codec;

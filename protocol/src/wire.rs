@@ -278,6 +278,31 @@ pub fn write_uint(out: &mut Vec<u8>, value: u64) {
     }
 }
 
+/// Writes an integer in its shortest form.
+#[expect(clippy::cast_possible_truncation, reason = "each arm is guarded by its range")]
+pub fn write_int(out: &mut Vec<u8>, value: i64) {
+    match value {
+        0.. => write_uint(out, value.unsigned_abs()),
+        -32..=-1 => out.extend_from_slice(&(value as i8).to_be_bytes()),
+        -0x80..=-33 => {
+            out.push(0xd0);
+            out.extend_from_slice(&(value as i8).to_be_bytes());
+        }
+        -0x8000..=-0x81 => {
+            out.push(0xd1);
+            out.extend_from_slice(&(value as i16).to_be_bytes());
+        }
+        -0x8000_0000..=-0x8001 => {
+            out.push(0xd2);
+            out.extend_from_slice(&(value as i32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xd3);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
 /// Writes a float of 64 bits.
 pub fn write_float(out: &mut Vec<u8>, value: f64) {
     out.push(0xcb);

@@ -1,9 +1,10 @@
 //! Bytes on their way to one worker: frames are appended whole, and taken in whatever pieces the pipe takes. Large payloads are
-//! not copied here; they stand in line as they are.
+//! not copied here; they stand in line as they are. For a worker in text mode its frames become lines here, so that what is
+//! counted are the bytes that it is sent.
 
 use std::collections::VecDeque;
 
-use stokehold_protocol::SharedTail;
+use stokehold_protocol::{Codec, SharedTail, text};
 
 /// No further task is put in while so many bytes wait: the pipe is full, and what waits here could go to another worker.
 pub(crate) const OUTBOX_BYTES_FULL: usize = 256 * 1024;
@@ -29,6 +30,8 @@ pub(crate) struct Outbox {
     waiting: usize,
     /// How many bytes were written since the worker's life began.
     written_ever: u64,
+    /// How the worker reads.
+    codec: Codec,
 }
 
 impl Outbox {
@@ -113,8 +116,38 @@ impl Outbox {
         }
         let before = self.bytes.len();
         let done = write(&mut self.bytes);
+        if self.codec == Codec::Json {
+            self.make_lines(before);
+        }
         self.waiting += self.bytes.len() - before;
         done
+    }
+
+    /// Makes lines of the frames that begin there.
+    #[cold]
+    #[inline(never)]
+    fn make_lines(&mut self, begin: usize) {
+        let frames = self.bytes.split_off(begin);
+        let lost = text::write_lines(&mut self.bytes, &frames);
+        debug_assert_eq!(lost, 0, "what the protocol says has a form in every codec");
+    }
+
+    /// Appends the line of a message that has been written as JSON, as [`text::write_message`] does.
+    pub(crate) fn append_line(&mut self, id: u32, message: &[u8]) {
+        let before = self.bytes.len();
+        text::write_line(&mut self.bytes, id, message);
+        self.waiting += self.bytes.len() - before;
+    }
+
+    /// How the worker reads.
+    #[inline]
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The worker reads in that way.
+    pub(crate) fn set_codec(&mut self, codec: Codec) {
+        self.codec = codec;
     }
 
     /// Appends bytes that are shared.
@@ -140,7 +173,7 @@ impl Outbox {
 
     /// Throws away what waits: its reader is gone.
     pub(crate) fn discard(&mut self) {
-        *self = Self { written_ever: self.written_ever, ..Self::default() };
+        *self = Self { written_ever: self.written_ever, codec: self.codec, ..Self::default() };
     }
 }
 
@@ -194,6 +227,20 @@ mod tests {
         }
         assert!(outbox.bytes.len() <= OUTBOX_BYTES_FULL + 20_000, "{}", outbox.bytes.len());
         assert_eq!(take_all(&mut outbox, 100).len(), 100);
+    }
+
+    #[test]
+    fn frames_become_lines_for_who_reads_lines_and_count_as_such() {
+        let mut outbox = Outbox::default();
+        outbox.set_codec(Codec::Json);
+        outbox
+            .append(|out| out.extend_from_slice(b"\0\0\0\x11\0\0\0\x07\x94\xa5READY\0\xc0\x93\x01\x02\x03"));
+        assert_eq!(outbox.end(), outbox.len() as u64);
+        outbox.append_line(8, b"[\"DO\",0,null,1]");
+        let lines = b"7 [\"READY\",0,null,[1,2,3]]\n8 [\"DO\",0,null,1]\n";
+        assert_eq!((outbox.end(), take_all(&mut outbox, 5)), (lines.len() as u64, lines.to_vec()));
+        outbox.discard();
+        assert_eq!(outbox.codec(), Codec::Json, "it is the same worker");
     }
 
     #[test]

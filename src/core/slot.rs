@@ -9,8 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{Capability, ParentHello, ParentSession};
+use stokehold_protocol::{Capability, Failure, ParentHello, ParentSession, code, text};
 
+use super::body::Body;
 use super::recycle::Rotation;
 use super::restart::RestartHistory;
 use super::window::Window;
@@ -18,6 +19,9 @@ use super::{Cause, Outbox, Retirement, TaskKey, WorkerState};
 
 /// Tasks that a worker holds at the most when several go in one frame: some frames of the largest batches.
 const BATCHED_TASKS_MAX: u32 = 8_192;
+
+/// Bytes of the id, which a frame's length counts.
+const ID_BYTES: usize = 4;
 
 /// A worker's place.
 #[derive(Debug)]
@@ -353,6 +357,22 @@ impl Slot {
     /// Whether several tasks may go to it in one frame.
     pub(super) fn takes_batches(&self) -> bool {
         self.session.child().capabilities.has(Capability::Batch)
+    }
+
+    /// Why a task is too large for it: as a frame, or as the line of so many bytes that its message is in text mode.
+    pub(super) fn too_large(&self, body: &Body, line: Option<usize>) -> Option<Failure> {
+        let (what, len) = match line {
+            None => ("frame", body.len() + ID_BYTES),
+            Some(len) => ("line", len + text::ID_BYTES_MAX),
+        };
+        let max = self.session.child().max_frame;
+        if len as u64 <= u64::from(max) {
+            return None;
+        }
+        let message = format!(
+            "the task's {what} has {len} bytes, the worker takes {max}: raise its max_frame, or send a path instead of the bytes"
+        );
+        Some(Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) })
     }
 
     /// Whether a task of so many bytes is within what it takes besides the others; one always is.

@@ -149,7 +149,7 @@ impl Connection {
             output: Some(from_child),
             paused: false,
             stderr: Some(stderr),
-            splitter: Splitter::new(),
+            splitter: Splitter::recognising(),
             stderr_tail: StderrTail::default(),
             closes_input: false,
             unread_when_closed: 0,

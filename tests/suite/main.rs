@@ -55,6 +55,10 @@ mod limits;
 #[cfg(test)]
 mod news;
 
+/// The children that are printed in the specification.
+#[cfg(test)]
+mod printed;
+
 /// The SDKs of other languages, by their own tests.
 #[cfg(test)]
 mod sdks;
@@ -78,6 +82,10 @@ mod streams;
 /// One task: its ways in, its ways out, its payload.
 #[cfg(test)]
 mod tasks;
+
+/// Workers in text mode.
+#[cfg(test)]
+mod text;
 
 /// The source tree itself: who may know whom, and what every file has.
 #[cfg(test)]

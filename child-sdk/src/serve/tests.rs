@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use stokehold_protocol::limits::MAX_FRAME_DEFAULT;
 use stokehold_protocol::{
-    Capabilities, Capability, Failure as WireFailure, FrameEvent, LogLine, Message, Meta, ParentHello,
+    Capabilities, Capability, Codec, Failure as WireFailure, FrameEvent, LogLine, Message, Meta, ParentHello,
     PeerError, Progress, Recipient, Request, wire,
 };
 
@@ -149,6 +149,7 @@ fn run_on<S>(worker: Worker<'_, S>, line: Line, probe: impl Probe) -> Result<(),
         worker: Some(3),
         run: None,
         line: Arc::new(line),
+        codec: Codec::MessagePack,
         probe: Arc::new(probe),
     };
     serve(plan, init, || {})

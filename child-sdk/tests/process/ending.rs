@@ -125,7 +125,7 @@ fn a_failing_start_is_status_1_or_125_with_one_line() {
 fn an_offer_without_our_version_or_codec_is_status_5_after_telling_the_parent() {
     for (name, value, code, supported) in [
         ("STOKEHOLD_PROTO", "2,3", "version", &b"\x81\xa9supported\x91\x01"[..]),
-        ("STOKEHOLD_CODEC", "json", "codec", &b"\x81\xa9supported\x91\xa7msgpack"[..]),
+        ("STOKEHOLD_CODEC", "cbor", "codec", &b"\x81\xa9supported\x92\xa7msgpack\xa4json"[..]),
     ] {
         let mut command = test_worker();
         command.env(name, value);

@@ -275,7 +275,8 @@ impl Session {
                 )
             })?;
             match event {
-                None => return Ok(()),
+                // The kit reads frames only: lines are not looked for, and so not found.
+                None | Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. }) => return Ok(()),
                 Some(FrameEvent::TooLarge { id, len, .. }) => {
                     return Err(Stop::fail(
                         "F-2",

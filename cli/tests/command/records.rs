@@ -43,6 +43,18 @@ fn json_values_come_back_exactly() {
 }
 
 #[test]
+fn json_values_come_back_exactly_in_text_mode_too() {
+    within(|| {
+        let lines = "{\"z\":[1,-2,1.5],\"a\":{\"k\":null}}\n18446744073709551615\n-9223372036854775808\n\"ü\\u0001\"\n";
+        let finished = echo(&["--jsonl", "--codec", "json", "--raw"]).feed(lines).expect_code(0);
+        assert_eq!(
+            finished.text(),
+            "{\"z\":[1,-2,1.5],\"a\":{\"k\":null}}\n18446744073709551615\n-9223372036854775808\nü\u{1}\n"
+        );
+    });
+}
+
+#[test]
 fn a_bad_line_is_an_error_in_its_place_with_file_and_line() {
     within(|| {
         let dir = Dir::new("bad-line");

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use crate::batch::{Batch, Values};
 use crate::code;
-use crate::error::{ApiMisuse, PeerError};
+use crate::error::{ApiMisuse, DataError, MessageError, PeerError};
 use crate::limits::{ADDRESS_MAX, HELLO_LEN_MAX, OVERDRAFT_MAX, PING_BYTES_MAX};
 use crate::message::{Message, finish_frame_before};
 use crate::payload::{ChildHello, Credit, Die, Failure, Meta, ParentHello, VERSION};
@@ -210,8 +210,7 @@ impl ChildSession {
         let meta = self.meta.take();
         let message = match Message::decode(body) {
             Ok(message) => message,
-            Err(_) if id == 0 || !self.greeted || self.open.contains(&id) => return Ok(ChildEvent::Ignored),
-            Err(error) => return Ok(self.refuse(id, code::BAD_MESSAGE, error.to_string(), out)),
+            Err(error) => return Ok(self.handle_bad_message(id, &error, out)),
         };
         let meta = meta.filter(|(about, _)| *about == id).map(|(_, meta)| meta).unwrap_or_default();
         match Kind::of(message.request) {
@@ -223,6 +222,46 @@ impl ChildSession {
         }
     }
 
+    /// Takes a line that is no message. It is refused in `out` if it has an id.
+    pub fn handle_bad_message(
+        &mut self,
+        id: u32,
+        error: &MessageError,
+        out: &mut Vec<u8>,
+    ) -> ChildEvent<'static> {
+        self.meta = None;
+        if id == 0 || !self.greeted || self.state == State::Ended || self.open.contains(&id) {
+            return ChildEvent::Ignored;
+        }
+        self.refuse(id, code::BAD_MESSAGE, error.to_string(), out)
+    }
+
+    /// Takes a line whose data cannot be read; `head` is its message with nil for the data. A task is refused in `out`; anything
+    /// else is ignored.
+    pub fn handle_bad_data(
+        &mut self,
+        id: u32,
+        head: &[u8],
+        error: &DataError,
+        out: &mut Vec<u8>,
+    ) -> ChildEvent<'static> {
+        self.meta = None;
+        let is_ours = self.greeted && !self.is_finishing() && !self.open.contains(&id);
+        if id == 0 || !is_ours || !self.is_task(head) {
+            return ChildEvent::Ignored;
+        }
+        self.refuse(id, code::BAD_DATA, error.to_string(), out)
+    }
+
+    /// Whether a message with this head is to be answered.
+    fn is_task(&self, head: &[u8]) -> bool {
+        Message::decode(head).is_ok_and(|message| match Kind::of(message.request) {
+            Kind::User => true,
+            Kind::Verb(Verb::Batch) => self.ours.capabilities.has(Capability::Batch),
+            _ => false,
+        })
+    }
+
     /// Takes what the splitter gives of a frame above our `max_frame`. A task is refused in `out`; anything else is ignored.
     pub fn handle_too_large(
         &mut self,
@@ -232,12 +271,7 @@ impl ChildSession {
         out: &mut Vec<u8>,
     ) -> ChildEvent<'static> {
         self.meta = None;
-        let is_task = Message::decode(head).is_ok_and(|message| match Kind::of(message.request) {
-            Kind::User => true,
-            Kind::Verb(Verb::Batch) => self.ours.capabilities.has(Capability::Batch),
-            _ => false,
-        });
-        if id == 0 || !is_task || self.is_finishing() {
+        if id == 0 || !self.is_task(head) || self.is_finishing() {
             return ChildEvent::Ignored;
         }
         let max = self.ours.max_frame;

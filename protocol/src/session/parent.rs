@@ -7,7 +7,7 @@
 //! ```
 
 use crate::code;
-use crate::error::{PeerError, Quote};
+use crate::error::{DataError, PeerError, Quote};
 use crate::limits::{HELLO_LEN_MAX, WINDOW_MAX};
 use crate::message::{Message, begin_frame, finish_frame, write_head};
 use crate::payload::{ChildHello, Credit, Die, Failure, Meta, ParentHello, VERSION};
@@ -26,8 +26,9 @@ pub struct ParentSession<T> {
     in_order: bool,
     dying: bool,
     leases: Leases<T>,
-    /// Open ids that lost a result to the size limit. Their next final answer is the failure `too_large` (SPEC 4).
-    doomed: Vec<u32>,
+    /// Open ids that lost a result: to the size limit, or because a line of text mode could not be read. Their next final answer is
+    /// that failure (SPEC 4, 10).
+    doomed: Vec<(u32, Failure)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -201,21 +202,69 @@ impl<T> ParentSession<T> {
         let message = Message::decode(head).map_err(|error| PeerError::BadMessage { id, error })?;
         match Kind::of(message.request) {
             Kind::Verb(verb @ (Verb::Finished | Verb::Failed)) => {
-                self.doomed.retain(|doomed| *doomed != id);
+                self.doomed.retain(|(doomed, _)| *doomed != id);
                 self.leases.close(id).map(Some).ok_or(PeerError::UnknownId { request: verb.name(), id })
             }
             Kind::Verb(Verb::Item) if self.leases.get(id).is_none() => {
                 Err(PeerError::UnknownId { request: Verb::Item.name(), id })
             }
-            Kind::Verb(Verb::Item) if !self.doomed.contains(&id) => {
-                // Leases that the caller closed itself are forgotten here, so that this list is never longer than theirs.
-                let leases = &self.leases;
-                self.doomed.retain(|doomed| leases.get(*doomed).is_some());
-                self.doomed.push(id);
+            Kind::Verb(Verb::Item) => {
+                let message = "one of its results was larger than a frame may be";
+                self.doom(id, Failure::new(code::TOO_LARGE, message));
                 Ok(None)
             }
             _ => Ok(None),
         }
+    }
+
+    /// Takes a line of text mode whose data cannot be read; `head` is its message with nil for the data. A final answer ends its
+    /// task, which failed as `bad_data`; an ITEM dooms its task. Anything else may do without its data, save what the connection
+    /// depends on. An error ends the connection.
+    pub fn handle_bad_data<'a>(
+        &mut self,
+        id: u32,
+        head: &'a [u8],
+        error: DataError,
+    ) -> Result<ParentEvent<'a, T>, PeerError> {
+        let kind = Message::decode(head).map(|message| Kind::of(message.request));
+        let is_first = self.state == State::ExpectHello;
+        let Ok(Kind::Verb(verb)) = kind else { return self.handle_frame(id, head) };
+        match verb {
+            _ if self.state == State::Ended => Ok(ParentEvent::Ignored),
+            Verb::Hello if is_first => Err(unreadable(verb)),
+            Verb::Ready | Verb::Credit if !is_first => Err(unreadable(verb)),
+            Verb::Finished | Verb::Failed if !is_first && id != 0 => {
+                let ticket =
+                    self.leases.close(id).ok_or(PeerError::UnknownId { request: verb.name(), id })?;
+                let doom = self.take_doom(id);
+                let failure = doom.unwrap_or_else(|| {
+                    Failure::new(code::BAD_DATA, format!("the answer's line cannot be read: {error}"))
+                });
+                Ok(ParentEvent::Failed { ticket, failure })
+            }
+            Verb::Item if self.leases.get(id).is_some() => {
+                let message = format!("the line of one of its results cannot be read: {error}");
+                self.doom(id, Failure::new(code::BAD_DATA, message));
+                Ok(ParentEvent::Ignored)
+            }
+            _ => self.handle_frame(id, head),
+        }
+    }
+
+    /// A result of an open task is lost. What was lost first is told.
+    fn doom(&mut self, id: u32, failure: Failure) {
+        if self.doomed.iter().any(|(doomed, _)| *doomed == id) {
+            return;
+        }
+        // Leases that the caller closed itself are forgotten here, so that this list is never longer than theirs.
+        let leases = &self.leases;
+        self.doomed.retain(|(doomed, _)| leases.get(*doomed).is_some());
+        self.doomed.push((id, failure));
+    }
+
+    fn take_doom(&mut self, id: u32) -> Option<Failure> {
+        let place = self.doomed.iter().position(|(doomed, _)| *doomed == id)?;
+        Some(self.doomed.swap_remove(place).1)
     }
 
     /// Appends this side's HELLO.
@@ -242,16 +291,25 @@ impl<T> ParentSession<T> {
     /// the task itself.
     #[inline]
     pub fn send(&self, id: u32, outgoing: Outgoing<'_>, out: &mut Vec<u8>) {
-        let Outgoing { attempt, deadline_ms, key, .. } = outgoing;
-        let tells = attempt > 1 || deadline_ms.is_some() || key.is_some();
-        if tells && self.theirs.capabilities.has(Capability::Meta) {
-            let meta =
-                Meta { attempt: Some(attempt), deadline_ms, key: key.map(str::to_owned), ..Meta::default() };
-            self.protocol_frame(out, id, Verb::Meta, |out| meta.encode(out));
-        }
+        self.announce(id, &outgoing, out);
         let body_len = outgoing.body.len().saturating_add(outgoing.rest_len);
         out.extend_from_slice(&crate::message::frame_header(id, body_len));
         out.extend_from_slice(outgoing.body);
+    }
+
+    /// Appends what [`send`](Self::send) puts before the task: META or nothing.
+    #[inline]
+    pub fn announce(&self, id: u32, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+        let tells = outgoing.attempt > 1 || outgoing.deadline_ms.is_some() || outgoing.key.is_some();
+        if tells && self.theirs.capabilities.has(Capability::Meta) {
+            let meta = Meta {
+                attempt: Some(outgoing.attempt),
+                deadline_ms: outgoing.deadline_ms,
+                key: outgoing.key.map(str::to_owned),
+                ..Meta::default()
+            };
+            self.protocol_frame(out, id, Verb::Meta, |out| meta.encode(out));
+        }
     }
 
     /// Appends CANCEL for an open task, if the child takes it; false if it does not, or the task is not open.
@@ -380,7 +438,7 @@ impl<T> ParentSession<T> {
             }
             Verb::Failed if id == 0 => return Err(refused(data)),
             Verb::Finished | Verb::Failed => return self.handle_final(id, data, verb),
-            Verb::Item if self.doomed.contains(&id) => ParentEvent::Ignored,
+            Verb::Item if self.doomed.iter().any(|(doomed, _)| *doomed == id) => ParentEvent::Ignored,
             Verb::Item => ParentEvent::Item { id, data },
             Verb::Started => ParentEvent::Started { id },
             Verb::Progress => ParentEvent::Progress { id, data },
@@ -403,9 +461,7 @@ impl<T> ParentSession<T> {
         verb: Verb,
     ) -> Result<ParentEvent<'a, T>, PeerError> {
         let ticket = self.leases.close(id).ok_or(PeerError::UnknownId { request: verb.name(), id })?;
-        if let Some(place) = self.doomed.iter().position(|doomed| *doomed == id) {
-            self.doomed.swap_remove(place);
-            let failure = Failure::new(code::TOO_LARGE, "one of its results was larger than a frame may be");
+        if let Some(failure) = self.take_doom(id) {
             return Ok(ParentEvent::Failed { ticket, failure });
         }
         if verb == Verb::Finished {
@@ -442,6 +498,13 @@ fn first_frame(message: &Message<'_>) -> PeerError {
     PeerError::NotAllowed {
         request: Quote::new(message.request.as_bytes()).to_string(),
         why: "came before HELLO and READY, which must be a child's first frames",
+    }
+}
+
+fn unreadable(verb: Verb) -> PeerError {
+    PeerError::BadProtocolData {
+        request: verb.name(),
+        detail: "JSON that stands for no data of this protocol",
     }
 }
 

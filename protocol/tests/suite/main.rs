@@ -22,6 +22,10 @@ mod rules;
 #[cfg(test)]
 mod sessions;
 
+/// Text mode: values as lines and back, and lines that are almost messages.
+#[cfg(test)]
+mod text;
+
 /// Every test vector of `vectors/frames.jsonl` behaves as it says.
 #[cfg(test)]
 mod vectors;

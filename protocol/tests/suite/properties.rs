@@ -62,6 +62,7 @@ fn take_all(splitter: &mut Splitter, seen: &mut Vec<Seen>) -> bool {
             Ok(Some(FrameEvent::TooLarge { id, len, head })) => {
                 seen.push(Seen::TooLarge(id, len, head.to_vec()))
             }
+            Ok(Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. })) => unreachable!("no lines"),
             Ok(None) => return true,
             Err(FrameError::Desync { quote }) => {
                 seen.push(Seen::Desync(quote.as_bytes()[..4].try_into().unwrap()));
@@ -91,7 +92,7 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn recipients() -> impl Strategy<Value = Recipient> + Clone {
+pub(crate) fn recipients() -> impl Strategy<Value = Recipient> + Clone {
     prop_oneof![
         Just(Recipient::Anyone),
         Just(Recipient::Everyone),
@@ -131,7 +132,7 @@ fn almost_messages() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn configured(cases: u32) -> ProptestConfig {
+pub(crate) fn configured(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

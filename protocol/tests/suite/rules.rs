@@ -1,8 +1,8 @@
 //! Single rules of a session, one half at a time.
 
 use stokehold_protocol::{
-    Capabilities, Capability, ChildEvent, ChildHello, ChildSession, Failure, Message, ParentEvent,
-    ParentSession, limits, wire,
+    Capabilities, Capability, ChildEvent, ChildHello, ChildSession, DataError, Failure, Message,
+    MessageError, ParentEvent, ParentSession, PeerError, limits, wire,
 };
 
 use crate::sessions::{body, parent_hello};
@@ -209,4 +209,65 @@ fn a_batch_above_the_childs_limit_is_refused_like_any_task() {
     let event = child.handle_too_large(5, 1 << 26, &body("BATCH", BATCH), &mut out);
     assert!(matches!(event, ChildEvent::Refused));
     assert_eq!(Failure::decode(Message::decode(&out[8..]).unwrap().data).code, "too_large");
+}
+
+#[test]
+fn data_that_cannot_be_read_ends_its_task_dooms_it_or_is_left_out() {
+    const ERROR: DataError = DataError::LoneSurrogate;
+    let head = |request: &str| body(request, b"\xc0");
+    let mut session: ParentSession<u32> = ParentSession::new(parent_hello());
+    assert!(session.handle_bad_data(0, &head("HELLO"), ERROR).is_err());
+    assert!(session.handle_bad_data(1, &head("FINISHED"), ERROR).is_err(), "before HELLO");
+    session.handle_frame(0, &body("HELLO", b"\x83\xa1v\x01\xa5ready\xc3\xa6window\x04")).unwrap();
+    let ids: Vec<u32> = (10..14).map(|ticket| session.begin(ticket).unwrap()).collect();
+    fn code(event: Result<ParentEvent<'_, u32>, PeerError>) -> (u32, String) {
+        let Ok(ParentEvent::Failed { ticket, failure }) = event else { panic!("{event:?}") };
+        (ticket, failure.code)
+    }
+    for verb in ["FINISHED", "FAILED"] {
+        let id = if verb == "FINISHED" { ids[0] } else { ids[1] };
+        let ticket = if verb == "FINISHED" { 10 } else { 11 };
+        assert_eq!(code(session.handle_bad_data(id, &head(verb), ERROR)), (ticket, "bad_data".to_owned()));
+        assert!(session.handle_bad_data(id, &head(verb), ERROR).is_err(), "answered before");
+    }
+    // A lost ITEM dooms its task, and what was lost first is told.
+    assert!(matches!(session.handle_bad_data(ids[2], &head("ITEM"), ERROR), Ok(ParentEvent::Ignored)));
+    assert_eq!(session.handle_too_large(ids[2], &head("ITEM")), Ok(None));
+    assert!(matches!(session.handle_frame(ids[2], &head("ITEM")), Ok(ParentEvent::Ignored)));
+    assert_eq!(code(session.handle_frame(ids[2], &head("FINISHED"))), (12, "bad_data".to_owned()));
+    assert!(session.handle_bad_data(ids[2], &head("ITEM"), ERROR).is_err(), "not open");
+    // What does not hang on its data is taken without.
+    assert!(matches!(
+        session.handle_bad_data(0, &head("LOG"), ERROR),
+        Ok(ParentEvent::Log { data: [0xc0], .. })
+    ));
+    assert!(matches!(session.handle_bad_data(9, &head("tell"), ERROR), Ok(ParentEvent::Ask { id: 9 })));
+    for verb in ["READY", "CREDIT"] {
+        assert!(session.handle_bad_data(0, &head(verb), ERROR).is_err(), "{verb}");
+    }
+    assert!(matches!(session.handle_bad_data(0, &head("BYE"), ERROR), Ok(ParentEvent::Bye)));
+    assert!(matches!(session.handle_bad_data(ids[3], &head("FINISHED"), ERROR), Ok(ParentEvent::Ignored)));
+}
+
+#[test]
+fn a_child_refuses_lines_it_cannot_read_and_goes_on() {
+    let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
+    let mut out = Vec::new();
+    child.hello(&mut out).unwrap();
+    out.clear();
+    let mut codes = |id, head: Option<&[u8]>| {
+        out.clear();
+        let event = match head {
+            Some(head) => child.handle_bad_data(id, head, &DataError::DuplicateKey, &mut out),
+            None => child.handle_bad_message(id, &MessageError::FieldCount(3), &mut out),
+        };
+        let refused = matches!(event, ChildEvent::Refused);
+        refused.then(|| Failure::decode(Message::decode(&out[8..]).unwrap().data).code)
+    };
+    assert_eq!(codes(3, None).as_deref(), Some("bad_message"));
+    assert_eq!(codes(0, None), None);
+    assert_eq!(codes(3, Some(&body("DO", b"\xc0"))).as_deref(), Some("bad_data"));
+    assert_eq!(codes(0, Some(&body("DO", b"\xc0"))), None);
+    assert_eq!(codes(3, Some(&body("META", b"\xc0"))), None);
+    assert_eq!(codes(3, Some(&body("BATCH", b"\xc0"))), None, "it lists no batch");
 }

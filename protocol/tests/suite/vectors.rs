@@ -149,6 +149,7 @@ fn judge(vector: &Json, bytes: &[u8]) -> String {
             assert_eq!(splitter.finish().is_err(), vector.get("partial").is_some(), "{id}");
             return "frame too_large".to_owned();
         }
+        Ok(Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. })) => unreachable!("no lines"),
         Ok(None) => {
             let ended = matches!(splitter.finish(), Err(FrameError::Truncated { .. }));
             return if ended { "frame truncated" } else { "nothing" }.to_owned();

@@ -339,6 +339,7 @@ impl<T: Ticket> Store<T> for MemoryStore<T> {
             deliveries: like.deliveries,
             sent_at: like.sent_at,
             frame_end: like.frame_end,
+            frame_start: like.frame_start,
             holder: like.holder,
             started: like.started,
             ..Task::new(new)

@@ -48,6 +48,8 @@ pub(crate) struct Task<T> {
     pub(crate) sent_at: Option<Instant>,
     /// Where its frame ends in what its worker is sent: as long as less is written, the worker cannot have begun it.
     pub(crate) frame_end: u64,
+    /// Where it begins.
+    pub(crate) frame_start: u64,
     /// Which slot had it last, and under which id.
     pub(crate) holder: (usize, u32),
     /// Its worker said that it began it.
@@ -120,6 +122,7 @@ impl<T> Task<T> {
             deliveries: 0,
             sent_at: None,
             frame_end: 0,
+            frame_start: 0,
             holder: (0, 0),
             started: false,
             watched: false,

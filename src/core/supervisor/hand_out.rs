@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{Failure, Outgoing, code};
+use stokehold_protocol::limits::FRAME_HEADER_BYTES;
+use stokehold_protocol::{Codec, Failure, Outgoing, code, text};
 
 use super::super::action::{Action, Event, Ticket};
+use super::super::body::Body;
 use super::super::slot::Slot;
 use super::super::source::Source;
 use super::super::store::{BATCH_BYTES, Pull, Release, Store};
@@ -216,16 +218,17 @@ impl<T: Ticket> Supervisor<T> {
             self.release_apart(key);
             return Handed::Apart;
         }
-        if !place.session.fits(task.body.len()) {
-            let len = task.body.len() + 4;
-            let max = place.session.child().max_frame;
-            let message = format!(
-                "the task's frame has {len} bytes, the worker takes {max}: raise its max_frame, or send a path instead of the bytes"
-            );
-            let failure = Failure { begun: Some(false), ..Failure::new(code::TOO_LARGE, message) };
-            let (worker, pid) = (place.number, place.pid);
-            self.end_failed(worker, pid, key, failure);
-            return Handed::Answered;
+        let is_text = place.outbox.codec() == Codec::Json;
+        let mut line = Vec::new();
+        if is_text || !place.session.fits(task.body.len()) {
+            match line_for(place, &task.body) {
+                Ok(message) => line = message,
+                Err(failure) => {
+                    let (worker, pid) = (place.number, place.pid);
+                    self.end_failed(worker, pid, key, *failure);
+                    return Handed::Answered;
+                }
+            }
         }
         if !place.has_room(task.body.len()) {
             return Handed::Refused;
@@ -257,11 +260,17 @@ impl<T: Ticket> Supervisor<T> {
             deadline_ms,
             key: key_text.as_deref(),
         };
-        place.outbox.append(|out| place.session.send(id, outgoing, out));
-        if let Some(rest) = rest {
-            place.outbox.append_shared(rest.clone());
+        if is_text {
+            (task.frame_start, task.frame_end) = put_line(place, id, &outgoing, &line);
+        } else {
+            let frame_bytes = (FRAME_HEADER_BYTES + task.body.len()) as u64;
+            place.outbox.append(|out| place.session.send(id, outgoing, out));
+            if let Some(rest) = rest {
+                place.outbox.append_shared(rest.clone());
+            }
+            task.frame_end = place.outbox.end();
+            task.frame_start = task.frame_end - frame_bytes;
         }
-        task.frame_end = place.outbox.end();
         if self.config.task_events {
             let (worker, pid, attempt) = (place.number, place.pid, task.attempts);
             for task in (task.number..).take(task.left() as usize) {
@@ -277,4 +286,43 @@ impl<T: Ticket> Supervisor<T> {
         }
         Handed::Sent
     }
+}
+
+/// The message of a task as JSON, if that is what the worker reads; or why the worker cannot take the task.
+#[cold]
+#[inline(never)]
+fn line_for(place: &Slot, body: &Body) -> Result<Vec<u8>, Box<Failure>> {
+    let (line, shown) = match place.outbox.codec() {
+        Codec::MessagePack => (Vec::new(), None),
+        Codec::Json => {
+            let line = as_json(body)?;
+            let len = line.len();
+            (line, Some(len))
+        }
+    };
+    match place.too_large(body, shown) {
+        None => Ok(line),
+        Some(failure) => Err(Box::new(failure)),
+    }
+}
+
+fn as_json(body: &Body) -> Result<Vec<u8>, Box<Failure>> {
+    let mut message = Vec::new();
+    let written = match body.rest() {
+        None => text::write_message(&mut message, body.bytes()),
+        Some(rest) => text::write_message(&mut message, &[body.bytes(), rest].concat()),
+    };
+    written.map(|()| message).map_err(|error| {
+        let why = format!("the input has no form in text mode, which this worker speaks: {error}");
+        Box::new(Failure { begun: Some(false), ..Failure::new(code::BAD_DATA, why) })
+    })
+}
+
+/// Puts a task's line, and META, where the worker is written to. Gives where the line begins and ends there.
+#[cold]
+fn put_line(place: &mut Slot, id: u32, outgoing: &Outgoing<'_>, message: &[u8]) -> (u64, u64) {
+    place.outbox.append(|out| place.session.announce(id, outgoing, out));
+    let start = place.outbox.end();
+    place.outbox.append_line(id, message);
+    (start, place.outbox.end())
 }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::limits::FRAME_HEADER_BYTES;
-
 use super::super::action::{Action, Event, Ticket};
 use super::super::restart::{Life as PastLife, RestartHistory, Verdict};
 use super::super::slot::{Due, Life};
@@ -115,9 +113,7 @@ impl<T: Ticket> Supervisor<T> {
                 ghosts.iter().find(|ghost| ghost.key == key).map(|ghost| (ghost.frame_end, ghost.started));
             let task = store.get_mut(key);
             let tasks = task.as_ref().map_or(1, |task| task.left());
-            let frame_start = task.as_ref().map_or(u64::MAX, |task| {
-                task.frame_end.saturating_sub((task.body.len() + FRAME_HEADER_BYTES) as u64)
-            });
+            let frame_start = task.as_ref().map_or(u64::MAX, |task| task.frame_start);
             let (frame_end, started) =
                 task.map(|task| (task.frame_end, task.started)).or(ghost).unwrap_or((0, true));
             has_read &= frame_end <= reached;

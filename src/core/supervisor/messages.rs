@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use stokehold_protocol::{Failure, FrameError, LogLine, ParentEvent, PeerError, Progress, code};
+use stokehold_protocol::{
+    Codec, DataError, Failure, FrameError, LogLine, ParentEvent, PeerError, Progress, code,
+};
 
 use super::super::action::{Action, Answer, Answers, Event, Ticket, Value};
 use super::super::slot::{Due, Life};
@@ -146,6 +148,36 @@ impl<T: Ticket> Supervisor<T> {
             }
             Ok(None) => {}
             Err(error) => self.end_garbled(slot, error),
+        }
+    }
+
+    /// A worker wrote a line whose data cannot be read; `head` is its message without.
+    pub(crate) fn handle_bad_data(
+        &mut self,
+        slot: usize,
+        (id, head): (u32, &[u8]),
+        error: DataError,
+        now: Instant,
+        answers: &mut impl Answers<T>,
+    ) {
+        let Some(place) = self.slots.get_mut(slot).filter(|place| !place.garbled) else { return };
+        match place.session.handle_bad_data(id, head, error) {
+            Ok(event) => self.handle_event(slot, event, now, answers),
+            Err(error) => self.end_garbled(slot, error),
+        }
+    }
+
+    /// A worker wrote a line that is no message.
+    pub(crate) fn handle_bad_line(&mut self, slot: usize, error: PeerError) {
+        if self.slots.get(slot).is_some_and(|place| !place.garbled && !place.session.has_ended()) {
+            self.end_garbled(slot, error);
+        }
+    }
+
+    /// A worker writes lines, and is written to in lines.
+    pub(crate) fn set_text_mode(&mut self, slot: usize) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.outbox.set_codec(Codec::Json);
         }
     }
 

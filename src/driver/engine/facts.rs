@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use rustix::io::Errno;
-use stokehold_protocol::FrameEvent;
+use stokehold_protocol::{Codec, FrameEvent, PeerError};
 
 use super::answers::Outgo;
 use super::{Engine, READ_BYTES};
@@ -119,6 +119,10 @@ impl Engine {
         };
         connection.splitter.swap_buffer(&mut self.spare_buffer);
         let outcome = connection.read_output();
+        if connection.splitter.codec() == Some(Codec::Json) {
+            // Before its HELLO is answered.
+            self.core.set_text_mode(slot);
+        }
         let mut answers = Outgo { gathered: &mut self.gathered, gate: shared.gate(), large: None };
         loop {
             if let Some((id, body)) = connection.splitter.take_large() {
@@ -132,6 +136,12 @@ impl Engine {
                 }
                 Ok(Some(FrameEvent::TooLarge { id, len, head })) => {
                     self.core.handle_too_large(slot, id, len, head, now);
+                }
+                Ok(Some(FrameEvent::BadData { id, head, error })) => {
+                    self.core.handle_bad_data(slot, (id, head), error, now, &mut answers);
+                }
+                Ok(Some(FrameEvent::BadLine { id, quote, error })) => {
+                    self.core.handle_bad_line(slot, PeerError::BadLine { id, quote: *quote, error });
                 }
                 Ok(None) => break,
                 Err(error) => {

@@ -165,6 +165,9 @@ impl World {
                     self.core.handle_too_large(slot, id, len, head, now);
                     true
                 }
+                Ok(Some(FrameEvent::BadData { .. } | FrameEvent::BadLine { .. })) => {
+                    panic!("the children of the world write frames")
+                }
                 Ok(None) => false,
                 Err(error) => {
                     child.output_closed = true;

@@ -64,6 +64,7 @@ pub(super) fn replay(stream: &[u8], ids: &[u32], piece: usize) -> Replay {
                     replay.broke |= session.handle_too_large(id, head).is_err();
                     continue;
                 }
+                Ok(Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. })) => unreachable!("no lines"),
                 Ok(None) => break,
                 Err(_) => {
                     replay.broke = true;

@@ -174,6 +174,7 @@ fn drain(splitter: &mut Splitter, seen: &mut Vec<Seen>) -> Option<End> {
             Ok(Some(FrameEvent::TooLarge { id, len, head })) => {
                 seen.push(Seen::TooLarge { id, len, head: head.to_vec() });
             }
+            Ok(Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. })) => unreachable!("no lines"),
             Ok(None) => return None,
             Err(error) => return Some(end(error)),
         }

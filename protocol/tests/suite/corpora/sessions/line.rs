@@ -32,6 +32,7 @@ impl Line {
         match self.splitter.next_frame() {
             Ok(Some(FrameEvent::Frame { id, body })) => Some(Ok(Arrival::Frame(id, body.to_vec()))),
             Ok(Some(FrameEvent::TooLarge { id, head, .. })) => Some(Ok(Arrival::TooLarge(id, head.to_vec()))),
+            Ok(Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. })) => unreachable!("no lines"),
             Ok(None) => None,
             Err(error) => Some(Err(error.into())),
         }
