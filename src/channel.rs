@@ -280,11 +280,10 @@ impl<J: ?Sized> JobSender<J> {
 
     /// Whether a job would have a receiver, and the pool lets tasks in.
     fn check(&self) -> Result<(), Refusal> {
-        if !self.lane.is_wanted() {
-            return Err(Refusal::NoReceiver);
-        }
+        // First: the results of a pool that is over are taken to their end, and their receiver is gone then as well.
         match self.shared.is_closed().then(|| self.shared.refusal()).flatten() {
             Some(refusal) => Err(refusal),
+            None if !self.lane.is_wanted() => Err(Refusal::NoReceiver),
             None => Ok(()),
         }
     }
