@@ -66,6 +66,10 @@ vectors:
 replay *command:
     python3 protocol/vectors/replay.py -- {{command}}
 
+# Every SDK before the conformance kit, as one table; docs/conformance.md has it.
+conform:
+    sdks/matrix.sh
+
 # Licences, advisories, sources; needs cargo-deny and the network.
 deny:
     cargo deny check

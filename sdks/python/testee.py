@@ -69,7 +69,8 @@ def print_(asked):
     elif asked["how"] == "raw":
         os.write(1, (asked["text"] + "\n").encode())
     else:
-        subprocess.run(["echo", asked["text"]], check=True)
+        # Not as an argument: the text may have anything in it.
+        subprocess.run(["cat"], input=(asked["text"] + "\n").encode(), check=True)
 
 
 @method("test.stdin")

@@ -491,7 +491,7 @@ sub encode {
         if ($class eq 'HASH') {
             die "nested deeper than @{[DEPTH_MAX]} levels\n" if $room <= 0;
             return size(scalar(keys %$value), 0x80, 16, undef, 0xDE, 0xDF)
-                . join '', map { text($_) . encode($value->{$_}, $room - 1) } keys %$value;
+                . join '', map { text($_) . encode($value->{$_}, $room - 1) } sort keys %$value;   # the same each time
         }
         return size(length $$value, 0, 0, 0xC4, 0xC5, 0xC6) . $$value if $class eq 'Stokehold::Worker::Bytes';
         return $value ? "\xc3" : "\xc2" if $class eq 'JSON::PP::Boolean';
