@@ -493,12 +493,14 @@ public final class StokeholdWorker {
                 accept(new Task(id, request), body.rest(), told);
                 continue;
             }
-            Object data;
+            Object data = null;
             byte[] encoded = body.rest();
             try {
                 data = body.only();
             } catch (Failure e) {
-                continue;
+                if (!request.equals("DIE")) {
+                    continue;
+                }
             }
             if (id == 0 && request.equals("DIE")) {
                 if (data instanceof Map && Boolean.TRUE.equals(((Map<?, ?>) data).get("now"))) {

@@ -1002,7 +1002,9 @@ class Worker:
             try:
                 data = unpack(body, at)
             except ValueError:
-                return None  # [D-18]
+                if request != "DIE":
+                    return None  # [D-18]
+                data = None
             return self.take_protocol(id, request, data, body[at:])
         return None
 

@@ -236,8 +236,8 @@ impl ChildSession {
         self.refuse(id, code::BAD_MESSAGE, error.to_string(), out)
     }
 
-    /// Takes a line whose data cannot be read; `head` is its message with nil for the data. A task is refused in `out`; anything
-    /// else is ignored.
+    /// Takes a line whose data cannot be read; `head` is its message with nil for the data. A task is refused in `out`, DIE is
+    /// taken, anything else is ignored.
     pub fn handle_bad_data(
         &mut self,
         id: u32,
@@ -246,6 +246,12 @@ impl ChildSession {
         out: &mut Vec<u8>,
     ) -> ChildEvent<'static> {
         self.meta = None;
+        if id == 0 && Message::decode(head).is_ok_and(|message| message.request == Verb::Die.name()) {
+            return match self.state {
+                State::Ended => ChildEvent::Ignored,
+                _ => self.take_die(&[]),
+            };
+        }
         let is_ours = self.greeted && !self.is_finishing() && !self.open.contains(&id);
         if id == 0 || !is_ours || !self.is_task(head) {
             return ChildEvent::Ignored;
@@ -271,7 +277,8 @@ impl ChildSession {
         out: &mut Vec<u8>,
     ) -> ChildEvent<'static> {
         self.meta = None;
-        if id == 0 || !self.is_task(head) || self.is_finishing() {
+        let is_ours = self.greeted && !self.is_finishing() && !self.open.contains(&id);
+        if id == 0 || !is_ours || !self.is_task(head) {
             return ChildEvent::Ignored;
         }
         let max = self.ours.max_frame;
@@ -490,19 +497,21 @@ impl ChildSession {
                 self.theirs = Some(hello);
                 ChildEvent::Hello
             }
-            Verb::Die => {
-                let die = Die::decode(data)?;
-                self.state = State::Finishing;
-                ChildEvent::Die(die)
-            }
+            Verb::Die => self.take_die(data),
             Verb::Cancel if self.open.contains(&id) => ChildEvent::Cancel { id },
             Verb::Meta if self.ours.capabilities.has(Capability::Meta) => {
-                self.meta = Some((id, Meta::decode(data)?));
+                self.meta = Meta::decode(data).ok().map(|meta| (id, meta));
                 ChildEvent::Ignored
             }
             Verb::Ping if data.len() <= PING_BYTES_MAX && check(data).is_ok() => ChildEvent::Ping { data },
             _ => ChildEvent::Ignored,
         })
+    }
+
+    /// DIE is DIE, whatever is behind it ([D-18]).
+    fn take_die<'a>(&mut self, data: &[u8]) -> ChildEvent<'a> {
+        self.state = State::Finishing;
+        ChildEvent::Die(Die::decode(data).unwrap_or_default())
     }
 
     /// Nothing is said before HELLO and after BYE.

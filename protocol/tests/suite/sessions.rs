@@ -555,6 +555,46 @@ fn a_task_above_the_childs_limit_is_refused_and_nothing_else_is() {
     assert_eq!(child.open_count(), 0);
 }
 
+#[test]
+fn a_frame_too_large_with_the_id_of_an_open_task_is_ignored() {
+    let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
+    child.hello(&mut Vec::new()).unwrap();
+    let task = body("DO", b"\x2a");
+    child.handle_frame(5, &task, &mut Vec::new()).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(child.handle_too_large(5, 1 << 25, &task, &mut out), ChildEvent::Ignored);
+    assert!(out.is_empty(), "that would be the answer of the task that is open");
+    child.finished(5, &mut out, |out| out.push(0x2a)).unwrap();
+}
+
+#[test]
+fn die_is_obeyed_whatever_is_behind_it() {
+    for data in [&b"\xc1"[..], b"\x81\xa3now\x07", b"\xa1x", b"\xc0\xc0"] {
+        let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
+        child.hello(&mut Vec::new()).unwrap();
+        let die = body("DIE", data);
+        let event = child.handle_frame(0, &die, &mut Vec::new());
+        assert_eq!(event, Ok(ChildEvent::Die(Die::default())), "{data:?}");
+        assert!(child.is_finishing());
+    }
+}
+
+#[test]
+fn meta_that_cannot_be_read_is_ignored() {
+    let capabilities = Capabilities::NONE.with(Capability::Meta);
+    let mut child = ChildSession::new(ChildHello { ready: true, capabilities, ..ChildHello::default() }, 7);
+    child.hello(&mut Vec::new()).unwrap();
+    for data in [&b"\xc1"[..], b"\x2a", b"\x81\xa7attempt\xa1x"] {
+        let meta = body("META", data);
+        let event = child.handle_frame(5, &meta, &mut Vec::new());
+        assert_eq!(event, Ok(ChildEvent::Ignored), "{data:?}");
+    }
+    let task = body("DO", b"\x2a");
+    let event = child.handle_frame(5, &task, &mut Vec::new());
+    let expected = ChildEvent::Task { id: 5, request: "DO", data: b"\x2a", meta: Meta::default() };
+    assert_eq!(event, Ok(expected));
+}
+
 /// What the parent says of itself in these tests.
 pub(crate) fn parent_hello() -> ParentHello {
     ParentHello {

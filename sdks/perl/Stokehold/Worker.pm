@@ -170,7 +170,7 @@ sub run {
     my $task = bless {
         id => $id, request => $request, state => $state, progress_at => 0, looked_at => 0,
         attempt => is_count($meta->{attempt}) && $meta->{attempt} > 0 ? $meta->{attempt} : 1,
-        key     => defined $meta->{key} && !ref $meta->{key} ? $meta->{key} : undef,
+        key     => is_text($meta->{key}) ? $meta->{key} : undef,
         deadline => is_count($meta->{deadline_ms}) ? Time::HiRes::time() + $meta->{deadline_ms} / 1000 : undef,
     }, 'Stokehold::Worker::Task';
     my ($result, $encoded);
@@ -326,8 +326,9 @@ sub take {
         return;
     }
     return refuse($id, 'unknown_request', "there is no handler for '$request'") if !is_protocols($request) || $request eq 'DO';
-    my $data = eval { [decode_all($body, $at)] } or return;    # [D-18]
-    my $keys = ref $data->[0] eq 'HASH' ? $data->[0] : {};
+    my $data = eval { [decode_all($body, $at)] };
+    return if !$data && $request ne 'DIE';                # [D-18]
+    my $keys = $data && ref $data->[0] eq 'HASH' ? $data->[0] : {};
     if ($request eq 'META' && $id) { ($meta_id, $meta) = ($id, $keys) }
     elsif ($request eq 'CANCEL') { $open{$id}{cancelled} = 1 if $open{$id} }    # [R-37]
     elsif ($request eq 'HELLO' && !$id) { take_hello($keys) }
@@ -375,6 +376,11 @@ sub is_count {
     return ($flags & B::SVf_IOK) && !($flags & B::SVf_POK) && $value >= 0;
 }
 
+sub is_text {
+    my ($value) = @_;
+    return defined $value && !ref $value && B::svref_2object(\$value)->FLAGS & B::SVf_POK;
+}
+
 sub read_head {
     my ($body) = @_;
     my $mark = ord $body;
@@ -386,8 +392,7 @@ sub read_head {
     (my $sender, $at) = decode($body, $at, 0);
     (my $recipient, $at) = decode($body, $at, 0);
     die "there is no data\n" if $at >= length $body;                     # [M-6]
-    my $is_text = defined $request && !ref $request && (B::svref_2object(\$request)->FLAGS & B::SVf_POK);
-    my $octets = $is_text ? $request : '';
+    my $octets = is_text($request) ? $request : '';
     utf8::encode($octets);
     die "the request is no text of 1 to 255 bytes\n" if !length $octets || length $octets > 255;
     die "the sender is no address\n" if !is_count($sender) || $sender > ADDRESS_MAX;
