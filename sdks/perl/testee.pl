@@ -12,6 +12,13 @@ binmode STDOUT, ':utf8';
 
 my $echo = sub { $_[0] };
 
+# The number under that key, or the failure that there is none.
+sub number {
+    my ($asked, $key) = @_;
+    my $is_one = ref $asked eq 'HASH' && defined $asked->{$key} && $asked->{$key} =~ /^[0-9]+\z/;
+    return $is_one ? $asked->{$key} : die failure('bad_data', "a map with the number '$key' is wanted");
+}
+
 serve({
     'DO'        => $echo,
     'test.echo' => $echo,
@@ -23,7 +30,7 @@ serve({
     'test.bad_result' => sub { sub { } },
     'test.sleep'      => sub {
         my ($asked, $task) = @_;
-        my $end = time + $asked->{ms} / 1000;
+        my $end = time + number($asked, 'ms') / 1000;
         while ((my $left = $end - time) > 0) {
             $task->check_cancelled;
             sleep($left < 0.01 ? $left : 0.01);
@@ -32,16 +39,16 @@ serve({
     },
     'test.spin' => sub {
         my $asked = shift;
-        my $end = time + $asked->{ms} / 1000;
+        my $end = time + number($asked, 'ms') / 1000;
         1 while time < $end;
         return $asked->{ms};
     },
     'test.items' => sub {
         my ($asked, $task) = @_;
-        $task->item(defined $asked->{size} ? bytes('a' x $asked->{size}) : $_) for 0 .. $asked->{n} - 1;
+        $task->item(defined $asked->{size} ? bytes('a' x $asked->{size}) : $_) for 0 .. number($asked, 'n') - 1;
         return $asked->{n};
     },
-    'test.big'   => sub { bytes('a' x $_[0]{bytes}) },
+    'test.big'   => sub { bytes('a' x number($_[0], 'bytes')) },
     'test.print' => sub {
         my ($text, $how) = @{ $_[0] }{qw(text how)};
         if ($how eq 'print') { print "$text\n" }
@@ -55,14 +62,14 @@ serve({
         return length $all;
     },
     'test.spawn' => sub {
-        my $seconds = $_[0]{ms} / 1000;
+        my $seconds = number($_[0], 'ms') / 1000;
         my $pid = fork;
         exec 'sleep', $seconds if !$pid;
         return $pid;
     },
-    'test.exit'     => sub { POSIX::_exit($_[0]{code}) },
+    'test.exit'     => sub { POSIX::_exit(number($_[0], 'code')) },
     'test.log'      => sub { $_[1]->log(@{ $_[0] }{qw(level msg)}); undef },
-    'test.progress' => sub { my ($asked, $task) = @_; $task->progress($_, $asked->{n}) for 1 .. $asked->{n}; undef },
+    'test.progress' => sub { my ($asked, $task) = @_; $task->progress($_, $asked->{n}) for 1 .. number($asked, 'n'); undef },
     'test.meta'     => sub {
         my $task = $_[1];
         my $left = $task->time_left;

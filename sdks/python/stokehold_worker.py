@@ -497,7 +497,7 @@ class Worker:
         self.lock = threading.RLock()       # guards what is written: `out`, `open`, and who may still speak
         self.out, self.open, self.flushed_at = bytearray(), {}, 0.0
         self.queue, self.backlog, self.room = queue.SimpleQueue(), 0, threading.Event()
-        self.trust, self.announced, self.says_started, self.dropping = 0, False, False, False
+        self.trust, self.announced, self.greeted, self.says_started, self.dropping = 0, False, False, False, False
         self.heads, self.addresses = {}, pack(os.getpid()) + b"\xc0"
         self.known_head, self.known_request, self.meta = b"\xc1", "", None
         self.batch, self.loop, self.code, self.second, self.logs, self.logs_lost = None, None, 0, 0, 0, 0
@@ -1029,7 +1029,8 @@ class Worker:
         elif request == "PING" and len(encoded) <= 64:
             self.say(None, self.frame(0, "PONG", encoded), flush=True)
         elif request == "HELLO":
-            self.take_hello(keys)
+            if not self.greeted:
+                self.take_hello(keys)
         elif request == "DIE":
             if keys.get("now") is True:
                 self.die_now()
@@ -1042,6 +1043,7 @@ class Worker:
             self.loop.call_soon_threadsafe(task._job.cancel)
 
     def take_hello(self, hello):
+        self.greeted = True
         pid, parent, max_frame, caps = (hello.get(key) for key in ("pid", "parent", "max_frame", "caps"))
         if type(max_frame) is int:
             self.peer_max_frame = max(MAX_FRAME_FLOOR, min(max_frame, FRAME_CEILING))  # [F-14]

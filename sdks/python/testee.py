@@ -10,6 +10,12 @@ import stokehold_worker
 from stokehold_worker import Failure, method
 
 
+def number(asked, key):
+    if not isinstance(asked, dict) or not isinstance(asked.get(key), int):
+        raise Failure("bad_data", "a map with the number %r is wanted" % key)
+    return asked[key]
+
+
 @method("DO")
 @method("test.echo")
 def echo(value):
@@ -35,7 +41,7 @@ def bad_result(_):
 
 @method("test.sleep")
 def sleep(asked, task):
-    end = time.monotonic() + asked["ms"] / 1000
+    end = time.monotonic() + number(asked, "ms") / 1000
     while time.monotonic() < end:
         task.check_cancelled()
         time.sleep(min(0.01, max(0, end - time.monotonic())))
@@ -44,7 +50,7 @@ def sleep(asked, task):
 
 @method("test.spin")
 def spin(asked):
-    end = time.monotonic() + asked["ms"] / 1000
+    end = time.monotonic() + number(asked, "ms") / 1000
     while time.monotonic() < end:
         pass
     return asked["ms"]
@@ -52,14 +58,14 @@ def spin(asked):
 
 @method("test.items")
 def items(asked):
-    for number in range(asked["n"]):
-        yield number if asked.get("size") is None else b"a" * asked["size"]
+    for place in range(number(asked, "n")):
+        yield place if asked.get("size") is None else b"a" * asked["size"]
     return asked["n"]
 
 
 @method("test.big")
 def big(asked):
-    return b"a" * asked["bytes"]
+    return b"a" * number(asked, "bytes")
 
 
 @method("test.print")
@@ -82,12 +88,12 @@ def stdin(asked):
 
 @method("test.spawn")
 def spawn(asked):
-    return subprocess.Popen(["sleep", str(asked["ms"] / 1000)]).pid
+    return subprocess.Popen(["sleep", str(number(asked, "ms") / 1000)]).pid
 
 
 @method("test.exit")
 def exit_(asked):
-    os._exit(asked["code"])
+    os._exit(number(asked, "code"))
 
 
 @method("test.log")
@@ -97,8 +103,8 @@ def log(asked, task):
 
 @method("test.progress")
 def progress(asked, task):
-    for number in range(1, asked["n"] + 1):
-        task.progress(number, asked["n"])
+    for done in range(1, number(asked, "n") + 1):
+        task.progress(done, asked["n"])
 
 
 @method("test.meta")
@@ -122,7 +128,7 @@ if "--async" in sys.argv:
 
     @method("test.sleep")
     async def sleep_async(asked):
-        await asyncio.sleep(asked["ms"] / 1000)
+        await asyncio.sleep(number(asked, "ms") / 1000)
         return asked["ms"]
 
     @method("test.echo")

@@ -50,7 +50,7 @@ my @queue;                                # tasks that wait: [id, request, handl
 my ($queued_bytes, %open) = (0);          # tasks that are not answered: id => { cancelled }
 my ($ended, $exit, $dropping, $looked_at) = (0, 0, 0, 0);
 my ($meta_id, $meta);
-my ($peer_max_frame, $addresses, $says_started) = (MAX_FRAME, '', 0);
+my ($greeted, $peer_max_frame, $addresses, $says_started) = (0, MAX_FRAME, '', 0);
 my ($known_head, $known_request) = ("\xc1", '');
 my %handlers;
 
@@ -349,6 +349,7 @@ sub refuse {
 
 sub take_hello {
     my ($hello) = @_;
+    return if $greeted++;                                 # [R-18]
     my ($pid, $parent, $max_frame) = @$hello{qw(pid parent max_frame)};
     if (is_count($max_frame)) {                           # [F-14]
         $peer_max_frame = $max_frame < FRAME_FLOOR ? FRAME_FLOOR : $max_frame > FRAME_CEILING ? FRAME_CEILING : $max_frame;

@@ -22,7 +22,7 @@ pub(super) static CASES: &[Case] = &[
     Case::should("H4", "sender and recipient are the given ones", &["R-16", "M-9"], addresses),
     Case::must("H5", "no version in common", &["V-3", "S-1"], no_version),
     Case::must("H6", "a HELLO with unknown keys and capabilities", &["D-17", "R-17", "V-5"], unknown_keys),
-    Case::should("H7", "a second HELLO", &["R-10"], second_hello),
+    Case::should("H7", "a second HELLO", &["R-10", "R-18"], second_hello),
     Case::must("H8", "nothing is asked before READY", &["S-5"], silent_before_ready),
     Case::must("H10", "no variable at all", &["V-2"], no_environment),
     Case::should("H11", "run in a terminal", &["X-8"], terminal),
