@@ -10,6 +10,7 @@ use B ();
 use Errno qw(EINTR EAGAIN);
 use Exporter qw(import);
 use Fcntl qw(F_GETFD F_SETFD FD_CLOEXEC);
+use IO::Poll qw(POLLIN POLLERR POLLHUP);
 use JSON::PP ();    # for true and false
 use POSIX ();
 use Scalar::Util qw(blessed);
@@ -52,6 +53,7 @@ my ($ended, $exit, $dropping, $looked_at) = (0, 0, 0, 0);
 my ($meta_id, $meta);
 my ($greeted, $peer_max_frame, $addresses, $says_started) = (0, MAX_FRAME, '', 0);
 my ($known_head, $known_request) = ("\xc1", '');
+my ($watched, $input_bits) = IO::Poll->new;
 my %handlers;
 
 sub serve {
@@ -83,6 +85,9 @@ sub serve {
         leave(1);
     }
     put(0, 'READY', "\xc0");
+    $input_bits = bits($in);
+    $watched->mask($in => POLLIN);
+    $watched->mask($out => POLLERR | POLLHUP);
     while (1) {
         if (@queue && abs((my $now = Time::HiRes::time()) - $looked_at) > 0.001) {
             $looked_at = $now;
@@ -96,6 +101,7 @@ sub serve {
         elsif ($ended) { last }
         else {
             flush_out();                                   # before anything that may wait [W-9]
+            wait_for_input();
             take_in();
         }
     }
@@ -259,6 +265,13 @@ sub bits { my $bits = ''; vec($bits, fileno $_[0], 1) = 1; $bits }
 # Reading
 
 # One read, and what it has completed.
+# Until there is input, or its end, or nobody reads the output any more, in which case the process ends [L-5].
+sub wait_for_input {
+    return if select my $ready = $input_bits, undef, undef, 0.01;    # while there is work: it costs less
+    $watched->poll;
+    POSIX::_exit(1) if $watched->events($out) & (POLLERR | POLLHUP);
+}
+
 sub take_in {
     my $got = sysread $in, $arrived, 1 << 16, length $arrived;
     if (!defined $got) {
