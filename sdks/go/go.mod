@@ -1,0 +1,3 @@
+module github.com/stokehold/stokehold/sdks/go
+
+go 1.19
