@@ -25,5 +25,11 @@ if add javac Java; then
     javac --release 11 -d "$made" sdks/java/StokeholdWorker.java sdks/java/Testee.java
     set -- "$@" --child "Java=java -cp $made Testee"
 fi
+if add go Go; then
+    # Nothing is fetched, and nothing outside of the target folder is written.
+    (mkdir -p "$made/go-cache" && made=$(cd "$made" && pwd) && cd sdks/go && GOCACHE="$made/go-cache" GOFLAGS=-buildvcs=false \
+        GOWORK=off GOTOOLCHAIN=local go build -o "$made/testee-go" ./testee)
+    set -- "$@" --child "Go=$made/testee-go"
+fi
 if add perl Perl; then set -- "$@" --child "Perl=perl sdks/perl/testee.pl"; fi
 exec "$target/release/stokehold" conform matrix --testee "$@"

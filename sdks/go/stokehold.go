@@ -33,6 +33,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"runtime"
 	"runtime/debug"
 	"sort"
 	"strconv"
@@ -1287,6 +1288,7 @@ func (r *reader) deliver() {
 		s.room.Wait()
 	}
 	s.mu.Unlock()
+	runtime.Gosched() // the hand that was roused runs on this thread at once, and waits for no other to wake up
 	for _, task := range refused {
 		if task.id == 0 {
 			fmt.Fprintf(os.Stderr, "stokehold: a one-way request %q was dropped: too many wait here\n", task.request)

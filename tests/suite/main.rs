@@ -23,6 +23,10 @@ mod death;
 #[cfg(test)]
 mod end;
 
+/// The SDK for Go.
+#[cfg(test)]
+mod go;
+
 /// What a pool and its handles do for threads that share them.
 #[cfg(test)]
 mod handles;

@@ -15,7 +15,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-fn is_there(program: &str) -> bool {
+pub(crate) fn is_there(program: &str) -> bool {
     let version = Command::new(program).arg("-c").arg("exit").stdin(Stdio::null()).output();
     if version.is_err() {
         println!("skipped: there is no {program} in the path");
@@ -24,7 +24,7 @@ fn is_there(program: &str) -> bool {
 }
 
 /// Runs `python3` with these arguments, from the root of the repository; it must end well.
-fn python(arguments: &[&str]) {
+pub(crate) fn python(arguments: &[&str]) {
     within(LIMIT * 2, || {
         let mut child = Command::new("python3")
             .args(arguments)
