@@ -171,6 +171,11 @@ fn cancelled(stage: &mut Stage<'_>) -> Checked {
     let id = session.submit("BATCH", &data);
     session.drain()?;
     session.send(id, "CANCEL", &json("null"));
+    let answer = session.answer(id)?;
+    if code(&answer) == "cancelled" && session.task(id).items.is_empty() {
+        // It came before the first input was begun.
+        return session.finish();
+    }
     let results = collect(&mut session, id, 20)?;
     let stopped =
         results.iter().filter(|result| result.pointer("/1/code").is_some_and(|code| code == "cancelled"));
