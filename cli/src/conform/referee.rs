@@ -39,6 +39,8 @@ pub(crate) struct Referee {
     pub(crate) offers_started: bool,
     /// The parent has said HELLO.
     pub(crate) greeted: bool,
+    /// The child writes the address that the parent's HELLO gave it, so that it has read that.
+    pub(crate) is_addressed: bool,
     pub(crate) hello: Option<ChildHello>,
     /// The data of HELLO as it came.
     pub(crate) hello_data: Vec<u8>,
@@ -67,6 +69,7 @@ impl Referee {
             parent,
             offers_started: false,
             greeted: false,
+            is_addressed: false,
             hello: None,
             hello_data: Vec::new(),
             ready: false,
@@ -258,6 +261,7 @@ impl Referee {
             let what = format!("the head of {} with id {id} is wider than it need be", message.request);
             self.warn("M-8", what, "write each length and integer in its shortest form");
         }
+        self.is_addressed |= message.sender == self.address;
         let knows = message.sender == 0 || message.sender == self.address;
         if self.greeted && self.ready && !knows {
             let what = format!(

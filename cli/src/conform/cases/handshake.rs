@@ -231,7 +231,18 @@ fn small_max_frame(stage: &mut Stage<'_>) -> Checked {
         "F-14",
         || format!("an answer of 60 KB was refused with {}", code(&answer)),
         "take a max_frame below 65,536 as 65,536",
-    )
+    )?;
+    // No parent announces less than the default ([F-13]), so that a child which reads no HELLO ([R-16]) is right all the same.
+    if session.referee.is_addressed {
+        let answer = session.ask("DO", &json(&format!("{:?}", "a".repeat(70_000))))?;
+        session.should(
+            !answer.finished,
+            "F-2",
+            "an answer above the parent's max_frame was written",
+            "answer FAILED `too_large` instead of a frame above the max_frame of the parent's HELLO",
+        );
+    }
+    session.finish()
 }
 
 fn die_at_once(stage: &mut Stage<'_>) -> Checked {
