@@ -43,7 +43,7 @@ impl Session {
     pub(crate) fn send(&mut self, id: u32, request: &str, data: &[u8]) {
         let bytes = self.frame(id, request, data);
         if stokehold_protocol::Kind::of(request) == stokehold_protocol::Kind::User || request == "BATCH" {
-            self.referee.open(id);
+            self.referee.open_for(id, request);
         }
         self.send_bytes(&bytes);
     }

@@ -8,12 +8,17 @@ use stokehold_protocol::{ChildHello, Kind, Message, Recipient, check};
 
 use super::verdict::{Checked, Finding, Stop, must};
 
+/// How the requests of `sdks/TESTEE.md` begin.
+const TESTEE_PREFIX: &str = "test.";
+
 /// Warnings kept of one connection.
 const WARNINGS_KEPT: usize = 32;
 
 /// A task's way, from what was sent to its final answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Task {
+    /// What was asked; empty where it does not matter.
+    pub(crate) request: String,
     /// The data of its ITEMs, in order.
     pub(crate) items: Vec<Vec<u8>>,
     /// Its PROGRESS, LOG and STARTED: name and data, in order.
@@ -87,8 +92,13 @@ impl Referee {
 
     /// A task was sent. Its id is open until its final answer.
     pub(crate) fn open(&mut self, id: u32) {
+        self.open_for(id, "");
+    }
+
+    /// The same for a request that some testees lack.
+    pub(crate) fn open_for(&mut self, id: u32, request: &str) {
         if id != 0 {
-            self.tasks.insert(id, Task::default());
+            self.tasks.insert(id, Task { request: request.to_owned(), ..Task::default() });
         }
     }
 
@@ -244,6 +254,10 @@ impl Referee {
             "FINISHED" | "FAILED" => {
                 task.answer = Some(Answer { finished: name == "FINISHED", data: message.data.to_vec() });
                 self.answered.push(id);
+                if name == "FAILED" && task.request.starts_with(TESTEE_PREFIX) {
+                    let request = task.request.clone();
+                    return self.judge_refusal(&request, message.data);
+                }
             }
             "ITEM" => task.items.push(message.data.to_vec()),
             _ => {
@@ -251,6 +265,22 @@ impl Referee {
             }
         }
         Ok(())
+    }
+
+    /// A testee need not answer every request of `sdks/TESTEE.md`: the case that needs it is skipped. It may not claim one
+    /// that it does not answer.
+    fn judge_refusal(&self, request: &str, data: &[u8]) -> Checked {
+        if stokehold_protocol::Failure::decode(data).code != "unknown_request" {
+            return Ok(());
+        }
+        let claims = |hello: &ChildHello| hello.methods.iter().any(|method| method == request);
+        must(
+            !self.hello.as_ref().is_some_and(claims),
+            "R-20",
+            || format!("HELLO lists {request} in `methods`, and it was answered by FAILED unknown_request"),
+            "list in `methods` the requests that have a handler, and no others",
+        )?;
+        Err(Stop::skip(format!("the testee has no {request}")))
     }
 
     /// What is right in any case, but could be better.

@@ -137,7 +137,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Skips a case that needs a request of `sdks/TESTEE.md`, which some testees lack.
+    /// Skips a case that needs a request of `sdks/TESTEE.md`, which some testees lack. One that lists no `methods` says so
+    /// when it is asked, and the referee skips the case then.
     pub(crate) fn needs(&self, session: &Session, request: &str) -> Checked {
         if !self.testee.is_testee {
             return Err(Stop::skip("needs --testee"));
@@ -148,6 +149,17 @@ impl<'a> Stage<'a> {
             return if known { Ok(()) } else { Err(Stop::skip(format!("the testee has no {request}"))) };
         }
         Ok(())
+    }
+
+    /// Whether the testee does a request of `sdks/TESTEE.md` that the case is poorer without. It is tried: have it ask for
+    /// little.
+    pub(crate) fn offers(&self, session: &mut Session, request: &str, data: &[u8]) -> Checked<bool> {
+        let tried = self.needs(session, request).and_then(|()| session.ask(request, data));
+        match tried {
+            Ok(_) => Ok(true),
+            Err(Stop::Skip(_)) => Ok(false),
+            Err(stop) => Err(stop),
+        }
     }
 
     /// Something to know.

@@ -268,6 +268,69 @@ fn assert_each_is_found(mistakes: &[Mistake<'_>], args: &[&str], unchanged: &[St
 }
 
 #[test]
+fn a_testee_that_lacks_requests_is_skipped_where_they_are_needed() {
+    let Some(python) = python() else { return };
+    within(|| {
+        // It has no capability and no request but DO, and lists no methods: it says so when it is asked.
+        let mutant = mutant();
+        let args = ["--testee", "--level", "L2", "--report", "json", "--timeout", "10s", "--case"];
+        let cases = "C*,E*,L5,L16,S*,W6,W9,W12";
+        let finished = conform(&[&args[..], &[cases]].concat(), &[&python, "-IS", &mutant]);
+        let partial = report(&finished);
+        assert_eq!(with_verdict(&partial, "FAIL"), []);
+        assert_eq!(with_verdict(&partial, "HARNESS"), []);
+        let skipped = |id: &str| {
+            let case = partial["cases"].as_array().unwrap().iter().find(|case| case["id"] == id).unwrap();
+            (case["verdict"] == "SKIP").then(|| case["remarks"][0].as_str().unwrap().to_owned())
+        };
+        let needs = [
+            ("C7", "test.progress"),
+            ("C8", "test.log"),
+            ("C12", "test.meta"),
+            ("E1", "test.raise"),
+            ("E2", "test.bad_result"),
+            ("E3", "test.big"),
+            ("E4", "test.raise"),
+            ("E5", "test.raise"),
+            ("E6", "test.fail"),
+            ("E7", "test.fail"),
+            ("E8", "test.fail"),
+            ("E9", "test.spin"),
+            ("E10", "test.fail"),
+            ("E11", "test.big"),
+            ("L16", "test.exit"),
+            ("S1", "test.print"),
+            ("S2", "test.print"),
+            ("S3", "test.print"),
+            ("S4", "test.stdin"),
+            ("S5", "test.spawn"),
+            ("S7", "test.print"),
+            ("S10", "test.env"),
+            ("W6", "test.items"),
+            ("W9", "test.items"),
+        ];
+        for (case, request) in needs {
+            assert_eq!(skipped(case), Some(format!("the testee has no {request}")), "{case}");
+        }
+        // These are only poorer without one.
+        for case in ["L5", "S9", "W12"] {
+            assert_eq!(skipped(case), None, "{case}");
+        }
+        // Who claims a request must do it.
+        let child = ["env", "MUTATION=claims_a_request", &python, "-IS", &mutant];
+        let finished = conform(&[&args[..], &["E1,E3,E11"]].concat(), &child);
+        let claims = report(&finished);
+        let found = with_verdict(&claims, "FAIL");
+        assert_eq!(
+            found.iter().map(|(id, broken, _)| (*id, *broken)).collect::<Vec<_>>(),
+            [("E3", "R-20"), ("E11", "R-20")]
+        );
+        assert_eq!(with_verdict(&claims, "SKIP").len(), 1);
+        finished.expect_code(1);
+    });
+}
+
+#[test]
 fn known_failures_are_no_failures_until_they_pass() {
     let Some(python) = python() else { return };
     within(|| {

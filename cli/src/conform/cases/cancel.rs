@@ -118,7 +118,7 @@ fn with_meta(session: &mut Session, meta: &str) -> Checked<serde_json::Value> {
     let id = session.fresh_id();
     let mut bytes = session.frame(id, "META", &json(meta));
     bytes.extend(session.frame(id, "test.meta", &json("null")));
-    session.referee.open(id);
+    session.referee.open_for(id, "test.meta");
     session.send_bytes(&bytes);
     Ok(look(&session.answer(id)?.data))
 }
@@ -163,7 +163,7 @@ fn meta_forgotten(stage: &mut Stage<'_>) -> Checked {
     let (about, other) = (session.fresh_id(), session.fresh_id());
     let mut bytes = session.frame(about, "META", &json(r#"{"attempt":7,"key":"k"}"#));
     bytes.extend(session.frame(other, "test.meta", &json("null")));
-    session.referee.open(other);
+    session.referee.open_for(other, "test.meta");
     session.send_bytes(&bytes);
     let seen = look(&session.answer(other)?.data);
     must(seen.get("attempt").is_some_and(|it| it == 1), "R-30", || format!("the handler saw {seen}"), hint)?;
@@ -286,7 +286,7 @@ fn started(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready_in(&Setup::default(), &greeting)?;
     session.needs_capability(Capability::Started)?;
     let (input, _) = stage.sample();
-    if stage.needs(&session, "test.spin").is_ok() {
+    if stage.offers(&mut session, "test.spin", &json(r#"{"ms":0}"#))? {
         let long = session.submit("test.spin", &json(r#"{"ms":700}"#));
         session.wait(|session| !session.task(long).notes.is_empty() || session.answered(long))?;
         must(

@@ -110,7 +110,7 @@ fn closed_stderr(stage: &mut Stage<'_>) -> Checked {
     let setup = Setup { closed_stderr: true, ..Setup::default() };
     let mut session = stage.ready_in(&setup, &Greeting::default())?;
     stage.check_alive(&mut session)?;
-    if stage.needs(&session, "test.print").is_ok() {
+    if stage.offers(&mut session, "test.print", &json(r#"{"text":"","how":"print"}"#))? {
         // Printing may fail then; it must not get between the frames.
         let answer = session.ask("test.print", &json(r#"{"text":"nobody reads this","how":"print"}"#))?;
         if !answer.finished {

@@ -94,7 +94,7 @@ fn die_behind_tasks(stage: &mut Stage<'_>) -> Checked {
 
 fn die_now(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let runs = stage.needs(&session, "test.sleep").is_ok();
+    let runs = stage.offers(&mut session, "test.sleep", &json(r#"{"ms":0}"#))?;
     if runs {
         session.submit("test.sleep", &json(r#"{"ms":1000}"#));
         session.drain()?;

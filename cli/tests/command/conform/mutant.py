@@ -97,7 +97,10 @@ class Child:
     def run(self):
         if MUTATION == "ready_before_hello":
             self.send(0, b"READY", NIL)
-        self.send(0, b"HELLO", b"\x81" + text(b"v") + (b"\x02" if MUTATION == "wrong_version" else b"\x01"))
+        hello = text(b"v") + (b"\x02" if MUTATION == "wrong_version" else b"\x01")
+        if MUTATION == "claims_a_request":
+            hello += text(b"methods") + b"\x92" + text(b"DO") + text(b"test.big")
+        self.send(0, b"HELLO", bytes([0x80 | 1 + (MUTATION == "claims_a_request")]) + hello)
         self.send(0, b"READY", NIL)
         for id, body in iter(self.next_frame, None):
             heads = [head for head in (b"\x94", b"\xdc\0\4", b"\xdd\0\0\0\4") if body.startswith(head)]

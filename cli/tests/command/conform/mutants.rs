@@ -37,7 +37,7 @@ pub(super) fn read() -> Vec<Mutant> {
             mutants.push(Mutant { name, ..Mutant::default() });
             continue;
         }
-        let mutant = mutants.last_mut().expect("the first line is no mutant");
+        let mutant = mutants.last_mut().unwrap_or_else(|| panic!("{line:?} stands before any mutant"));
         if let Some(file) = line.strip_prefix("@@ ") {
             mutant.edits.push(Edit { file, old: String::new(), new: String::new() });
         } else if let Some(edit) = mutant.edits.last_mut() {
