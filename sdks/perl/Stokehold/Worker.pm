@@ -9,7 +9,7 @@ no warnings qw(recursion non_unicode surrogate nonchar);
 use B ();
 use Errno qw(EINTR EAGAIN);
 use Exporter qw(import);
-use Fcntl qw(F_GETFD F_SETFD FD_CLOEXEC);
+use Fcntl qw(F_GETFD F_GETFL F_SETFD FD_CLOEXEC);
 use IO::Poll qw(POLLIN POLLERR POLLHUP);
 use JSON::PP ();    # for true and false
 use POSIX ();
@@ -139,7 +139,11 @@ sub guard {
         POSIX::dup2(fileno $null, 0);
     }
     if ($is_given{1}) {
-        POSIX::dup2(2, 1);
+        # Where standard error was closed, its number belongs to some file that Perl reads.
+        my $flags = fcntl(STDERR, F_GETFL, 0);
+        my $null = POSIX::open('/dev/null', POSIX::O_WRONLY());
+        POSIX::dup2(defined $flags && $flags & (POSIX::O_WRONLY() | POSIX::O_RDWR()) ? 2 : $null, 1);
+        POSIX::close($null);
         my $selected = select(STDOUT);
         $| = 1;    # only now: it writes what was printed before
         select($selected);

@@ -111,7 +111,7 @@ fn closed_stderr(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready_in(&setup, &Greeting::default())?;
     stage.check_alive(&mut session)?;
     if stage.offers(&mut session, "test.print", &json(r#"{"text":"","how":"print"}"#))? {
-        // Printing may fail then; it must not get between the frames.
+        // Printing again may fail then; it must not get between the frames.
         let answer = session.ask("test.print", &json(r#"{"text":"nobody reads this","how":"print"}"#))?;
         if !answer.finished {
             stage.inform(format!("printing without standard error fails with {}", code(&answer)));
