@@ -44,9 +44,9 @@ enum What {
     /// Becomes a child that dies with the kit
     #[command(hide = true)]
     Launch(launch::LaunchArgs),
-    /// Holds a child, to be killed
+    /// Holds the pipes of a child, to be killed
     #[command(hide = true)]
-    Hold(launch::LaunchArgs),
+    Hold(launch::HoldArgs),
 }
 
 /// Does what was asked.

@@ -4,7 +4,7 @@
 //! and what escaped both is adopted by the kit and swept away.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -32,8 +32,6 @@ pub(crate) struct Setup {
     pub(crate) tiny_pipes: bool,
     /// The frames go over descriptors 3 and 4.
     pub(crate) far_descriptors: bool,
-    /// The process that is started is a parent, which starts the child itself.
-    pub(crate) held: bool,
 }
 
 /// What the child's standard input is.
@@ -51,7 +49,6 @@ impl Default for Setup {
             closed_stderr: false,
             tiny_pipes: false,
             far_descriptors: false,
-            held: false,
         }
     }
 }
@@ -99,10 +96,8 @@ const ENVIRONMENT: [(&str, &str); 5] = [
 impl Process {
     /// Starts the command as a child.
     pub(crate) fn start(words: &[OsString], setup: &Setup) -> Checked<Self> {
-        let kit = std::env::current_exe().map_err(|error| Stop::system("the kit's own program", error))?;
-        let mut command = Command::new(kit);
-        let step = if setup.held { "hold" } else { "launch" };
-        command.args(["conform", step, "--parent", &std::process::id().to_string(), "--"]);
+        let mut command = kit("launch")?;
+        command.arg("--");
         // A shell moves descriptors that the standard library cannot.
         let script = match (setup.far_descriptors, setup.closed_stderr) {
             (true, _) => Some("exec \"$@\" 3<&0 4>&1 0</dev/null 1>&2"),
@@ -155,6 +150,19 @@ impl Process {
         Ok(())
     }
 
+    /// Gives the pipes to a process that does nothing with them, and has it killed: what is left of a parent that was killed.
+    pub(crate) fn lose_parent(&mut self) -> Checked {
+        let mut parent = kit("hold")?;
+        let end = |end: Option<OwnedFd>| end.map_or_else(Stdio::null, Stdio::from);
+        parent.stdin(end(self.output.take())).stdout(end(self.input.take())).stderr(end(self.stderr.take()));
+        let mut started =
+            parent.spawn().map_err(|error| Stop::system("starting the parent to be killed", error))?;
+        // Only that process has the ends now.
+        drop(parent);
+        let killed = started.kill().and_then(|()| started.wait());
+        killed.map(drop).map_err(|error| Stop::system("killing the parent", error))
+    }
+
     /// The number the system knows it by.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -202,6 +210,14 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The kit's own program, to run one of its hidden steps.
+fn kit(step: &str) -> Checked<Command> {
+    let program = std::env::current_exe().map_err(|error| Stop::system("the kit's own program", error))?;
+    let mut command = Command::new(program);
+    command.args(["conform", step, "--parent", &std::process::id().to_string()]);
+    Ok(command)
 }
 
 fn set_environment(command: &mut Command, setup: &Setup) {
@@ -261,19 +277,7 @@ fn numbers(list: &str) -> Vec<i32> {
     list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-/// Whether a process is there and no zombie.
-pub(crate) fn is_alive(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
-}
-
 /// Bytes that wait in a pipe.
 pub(crate) fn waiting(end: &OwnedFd) -> u64 {
     rustix::io::ioctl_fionread(end).unwrap_or(0)
-}
-
-/// The descriptor as something that std reads from.
-pub(crate) fn into_file(end: OwnedFd) -> File {
-    File::from(end)
 }

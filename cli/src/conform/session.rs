@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -314,22 +313,6 @@ impl Session {
                 self.stderr.drain(..surplus);
             }
             Err(_) => {}
-        }
-    }
-
-    /// Waits for something outside the connection, and keeps that going.
-    pub(crate) fn eventually(&mut self, mut seen: impl FnMut() -> bool) -> Checked<bool> {
-        let until = (Instant::now() + self.patience).min(self.ends);
-        loop {
-            if seen() {
-                return Ok(true);
-            }
-            if Instant::now() >= until {
-                return Ok(false);
-            }
-            if !self.turn(Instant::now())? {
-                thread::sleep(Duration::from_millis(1));
-            }
         }
     }
 }

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use self::mutants::Finding;
-use super::support::{Dir, Finished, Run, STOKEHOLD, until, within};
+use super::support::{Dir, Finished, Run, Running, STOKEHOLD, until, within};
 
 /// Where the Rust testee is, made if need be: cargo builds examples for `cargo test`, but not when tests are picked by name.
 fn testee() -> PathBuf {
@@ -444,20 +444,33 @@ fn a_matrix_has_a_column_for_each_child() {
 
 #[test]
 fn children_die_with_a_kit_that_is_killed() {
+    let testee = testee();
+    let child = testee.to_str().unwrap();
+    // The process that becomes the child has its name among the arguments, and is not it yet.
+    let is_child = |pid: &u32| {
+        fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.ends_with("testee"))
+    };
+    let args = ["--testee", "--case", "W12,C6,C10", "--", child];
+    assert_none_outlives_the_kit(&args, |running| running.descendants(child).iter().any(is_child));
+}
+
+#[test]
+fn a_child_that_heeds_no_end_dies_with_a_kit_that_is_killed_while_it_plays_a_dead_parent() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("dead-parent");
+    let seen = dir.path("the-end-was-seen");
+    let variable = format!("SAW_THE_END={seen}");
+    let child = ["env", "MUTATION=no_eof_exit", &variable, &python, "-IS", &mutant()];
+    let args = [&["--case", "L10", "--"], &child[..]].concat();
+    assert_none_outlives_the_kit(&args, |_| Path::new(&seen).exists());
+}
+
+/// Kills the kit when the moment has come.
+#[track_caller]
+fn assert_none_outlives_the_kit(args: &[&str], has_come: impl Fn(&Running) -> bool) {
     within(|| {
-        let child = testee();
-        let child = child.to_str().unwrap();
-        let args = ["conform", "child", "--testee", "--case", "W12,C6,C10", "--timeout", "10s", "--", child];
-        let running = Run::new(args).start();
-        // The process that becomes the child has its name among the arguments, and is not it yet.
-        let children = || {
-            let mut found = running.descendants(child);
-            found.retain(|pid| {
-                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.ends_with("testee"))
-            });
-            found
-        };
-        until("a child is there", || !children().is_empty());
+        let running = Run::new([&["conform", "child", "--timeout", "30s"], args].concat()).start();
+        until("the moment to kill it has come", || has_come(&running));
         running.signal(Signal::KILL);
         until("no child is left", || running.descendants("").is_empty());
     });

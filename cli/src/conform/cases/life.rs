@@ -1,15 +1,14 @@
 //! L: how a child ends, by its parent's wish, by its death, or by nonsense on its input.
 
-use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::framing::desync;
 use crate::conform::case::Case;
-use crate::conform::process::{Ended, Process, Setup, into_file, is_alive};
+use crate::conform::process::{Ended, Setup};
 use crate::conform::session::Session;
-use crate::conform::stage::{Greeting, Stage, hear_hello};
+use crate::conform::stage::{Greeting, Stage};
 use crate::conform::trace::json;
 use crate::conform::vectors;
 use crate::conform::verdict::{Checked, Stop, must};
@@ -183,28 +182,15 @@ fn garbage(stage: &mut Stage<'_>) -> Checked {
 
 /// A parent that dies closes its ends of the pipes, and does nothing else.
 fn orphan(stage: &mut Stage<'_>) -> Checked {
-    let mut parent = Process::start(&stage.testee.command, &Setup { held: true, ..Setup::default() })?;
-    let output = parent.output.take().ok_or_else(|| Stop::Harness("no pipe".to_owned()))?;
-    rustix::io::ioctl_fionbio(&output, false).map_err(|error| Stop::system("a pipe", error))?;
-    let mut line = String::new();
-    BufReader::new(into_file(output))
-        .read_line(&mut line)
-        .map_err(|error| Stop::system("the parent to be killed", error))?;
-    let child: u32 = line
-        .trim()
-        .parse()
-        .map_err(|_| Stop::Harness("the parent to be killed started no child".to_owned()))?;
-    // The time in which it gets as far as its HELLO; an earlier death is as good.
-    let mut witness = stage.start(&Setup::default())?;
-    hear_hello(&mut witness)?;
-    drop(parent);
-    let gone = witness.eventually(|| !is_alive(child))?;
-    must(
-        gone,
-        "L-1",
-        || "the child lives on after its parent was killed".to_owned(),
-        "read the input at all times, or watch for its end: it is the only sign that the parent died",
-    )
+    let hint = "read the input at all times, or watch for its end: it is the only sign that the parent died";
+    for is_ready in [true, false] {
+        let mut session = if is_ready { stage.ready()? } else { stage.greeted_by(&Setup::default())? };
+        session.flush()?;
+        session.note("its parent is killed");
+        session.process.lose_parent()?;
+        session.end("L-1", hint)?;
+    }
+    Ok(())
 }
 
 fn many_lives(stage: &mut Stage<'_>) -> Checked {

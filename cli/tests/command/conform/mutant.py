@@ -67,6 +67,8 @@ class Child:
     def next_frame(self):
         header = self.read(8)
         while not header and MUTATION == "no_eof_exit":
+            if "SAW_THE_END" in os.environ:
+                open(os.environ["SAW_THE_END"], "w").close()
             time.sleep(0.01)
             header = self.read(8)
         if not header:
