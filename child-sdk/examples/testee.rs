@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use stokehold_child::{Ctx, Data, Failure, Level, Request, Worker};
 
@@ -24,6 +26,7 @@ struct Fail {
     message: Option<String>,
     retry: bool,
     after_ms: Option<u64>,
+    data: Option<Content>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -128,11 +131,14 @@ fn main() -> ExitCode {
         .serve()
 }
 
-/// Fails as it is told to. The SDK has no way to send `data` with a failure.
+/// Fails as it is told to.
 fn fails(fail: Fail) -> Result<(), Failure> {
     let mut failure = Failure::new(fail.message.unwrap_or_default());
     if let Some(code) = fail.code {
         failure = failure.code(code);
+    }
+    if let Some(data) = &fail.data {
+        failure = failure.data(data);
     }
     match fail.after_ms {
         Some(after) => failure = failure.retry_after(Duration::from_millis(after)),
@@ -225,4 +231,79 @@ fn level(name: &str) -> Result<Level, Failure> {
     all.into_iter()
         .find(|level| level.name() == name)
         .ok_or_else(|| Failure::new(format!("there is no level {name:?}")))
+}
+
+/// A value of any kind.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+enum Content {
+    Nil(()),
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(String),
+    Bytes(serde_bytes::ByteBuf),
+    List(Vec<Self>),
+    Map(BTreeMap<String, Self>),
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyKind)
+    }
+}
+
+struct AnyKind;
+
+impl<'de> Visitor<'de> for AnyKind {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Content, E> {
+        Ok(Content::Nil(()))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Content, E> {
+        Ok(Content::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Content, E> {
+        Ok(Content::Unsigned(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Content, E> {
+        Ok(Content::Signed(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Content, E> {
+        Ok(Content::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Content, E> {
+        Ok(Content::Text(value.to_owned()))
+    }
+
+    fn visit_bytes<E>(self, value: &[u8]) -> Result<Content, E> {
+        Ok(Content::Bytes(serde_bytes::ByteBuf::from(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Content, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = values.next_element()? {
+            list.push(value);
+        }
+        Ok(Content::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Content, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some((key, value)) = entries.next_entry()? {
+            map.insert(key, value);
+        }
+        Ok(Content::Map(map))
+    }
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use stokehold_protocol::Failure as WireFailure;
 use stokehold_protocol::code;
+use stokehold_protocol::limits::MAX_FRAME_FLOOR;
 
-use stokehold_protocol::BadData;
+use serde::Serialize;
+use stokehold_protocol::{BadData, Data};
 
 use crate::talk::ItemError;
 
@@ -26,19 +28,42 @@ use crate::talk::ItemError;
 /// }
 /// # assert_eq!(fetch().unwrap_err().to_string(), "the licence server is busy");
 /// ```
+///
+/// What programs are to read stands in its [`data`](Self::data), and not in the words:
+///
+/// ```
+/// use stokehold_child::Failure;
+///
+/// fn page(number: u32, pages: u32) -> Result<(), Failure> {
+///     if number >= pages {
+///         return Err(Failure::new("there is no such page").code("acme.no_such_page").data(&(number, pages)));
+///     }
+///     Ok(())
+/// }
+/// # assert!(page(7, 3).is_err());
+/// ```
 #[derive(Debug)]
 pub struct Failure {
     message: String,
     code: String,
     retry: bool,
     after: Option<Duration>,
+    /// Apart, so that a result that is good is not as large as the story of a bad one.
+    data: Option<Box<Result<Data, BadData>>>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
     /// A failure with a message for people, the code `error`, and no retry.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: code::ERROR.to_owned(), retry: false, after: None, cause: None }
+        Self {
+            message: message.into(),
+            code: code::ERROR.to_owned(),
+            retry: false,
+            after: None,
+            data: None,
+            cause: None,
+        }
     }
 
     /// A failure that says that the task was stopped because it was cancelled, with the code `cancelled`: for a handler that
@@ -68,6 +93,14 @@ impl Failure {
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.after = Some(delay);
         self.retry()
+    }
+
+    /// Sends a value along, for programs: the parent has it as the data of the task's error. What cannot be encoded, or is
+    /// larger than the parent's frames, is left out, and the message says so.
+    #[must_use]
+    pub fn data<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
+        self.data = Some(Box::new(Data::encode(value)));
+        self
     }
 
     /// Keeps the error behind this one: it and its sources are sent as the chain of causes.
@@ -115,8 +148,8 @@ impl Error for Permanent {
     }
 }
 
-// A FAILED must fit the smallest frame a parent may announce, 64 KiB, whatever a handler's error says:
-// 16 Ki + 32 Ki + 16 × 512 + a code of at most 1 Ki, and the marks.
+// The texts of a FAILED must fit the smallest frame a parent may announce, 64 KiB, whatever a handler's error says:
+// 16 Ki + 32 Ki + 16 × 512 + a code of at most 1 Ki, and the marks. Its data goes where there is no room for both.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 const TRACE_BYTES_MAX: usize = 32 * 1024;
 const CAUSES_MAX: usize = 16;
@@ -163,6 +196,14 @@ fn mark(failure: &mut WireFailure, error: &(dyn Error + 'static)) -> bool {
         failure.code.clone_from(&own.code);
         failure.retry = own.retry;
         failure.after_ms = own.after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        match own.data.as_deref() {
+            Some(Ok(data)) => failure.data = Some(data.as_bytes().to_vec()),
+            Some(Err(error)) => {
+                cut_text(&mut failure.message, MESSAGE_BYTES_MAX / 2);
+                failure.message.push_str(&format!(" (its data could not be sent: {error})"));
+            }
+            None => {}
+        }
         return true;
     }
     if error.is::<BadData>() {
@@ -196,6 +237,16 @@ fn cut(mut failure: WireFailure) -> Box<WireFailure> {
     Box::new(failure)
 }
 
+/// The same without its data if that makes it larger than so many bytes, as one result of many in a frame.
+pub(crate) fn within(failure: Box<WireFailure>, max_frame: u32) -> Box<WireFailure> {
+    // What the texts and all marks take at most.
+    let room = u64::from(max_frame).saturating_sub(u64::from(MAX_FRAME_FLOOR));
+    match &failure.data {
+        Some(data) if data.len() as u64 > room => Box::new(failure.without_data()),
+        _ => failure,
+    }
+}
+
 pub(crate) fn cut_text(text: &mut String, bytes_max: usize) {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
@@ -206,7 +257,7 @@ pub(crate) fn cut_text(text: &mut String, bytes_max: usize) {
 
 #[cfg(test)]
 mod tests {
-    use stokehold_protocol::limits::MAX_FRAME_FLOOR;
+    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -247,7 +298,7 @@ mod tests {
 
     #[test]
     fn bad_data_keeps_its_code() {
-        let error = crate::Data::from_encoded(vec![0xc1]).unwrap_err();
+        let error = Data::from_encoded(vec![0xc1]).unwrap_err();
         assert_eq!(from_error(&error).code, "bad_data");
     }
 
@@ -262,6 +313,36 @@ mod tests {
         let mut encoded = Vec::new();
         cut(failure).encode(&mut encoded);
         assert!(encoded.len() + 300 < MAX_FRAME_FLOOR as usize, "{}", encoded.len());
+    }
+
+    #[test]
+    fn data_goes_with_the_failure_also_from_inside_another_error() {
+        let failure = from_error(&io::Error::other(Failure::new("").data(&("a.png", 7))));
+        let data = Data::from_peer(failure.data.unwrap());
+        assert_eq!(data.decode::<(String, u8)>().unwrap(), ("a.png".to_owned(), 7));
+    }
+
+    #[test]
+    fn data_that_cannot_be_encoded_is_left_out_and_the_message_says_why() {
+        let error = Failure::new("broken").code("acme.x").data(&BTreeMap::from([(1, 2)]));
+        let failure = from_error(&error);
+        assert_eq!((failure.code.as_str(), failure.data), ("acme.x", None));
+        assert!(failure.message.starts_with("broken (its data could not be sent: "), "{}", failure.message);
+        assert!(failure.message.contains("BTreeMap<i32, i32>"), "{}", failure.message);
+        // The reason is not lost behind a long message.
+        let failure = from_error(&Failure::new("ü".repeat(1 << 20)).data(&BTreeMap::from([(1, 2)])));
+        assert!(failure.message.contains("could not be sent"));
+    }
+
+    #[test]
+    fn data_without_room_is_left_out_of_a_result_among_many() {
+        let failure =
+            |bytes: usize| Box::new(WireFailure { data: Some(vec![0; bytes]), ..WireFailure::default() });
+        let max = MAX_FRAME_FLOOR + 1000;
+        assert!(within(failure(1000), max).data.is_some());
+        let cut = within(failure(1001), max);
+        assert_eq!(cut.data, None);
+        assert_eq!(cut.message, "(its data, 1001 bytes, could not be sent)");
     }
 
     #[test]

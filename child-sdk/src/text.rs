@@ -69,7 +69,7 @@ fn append(lines: &mut Vec<u8>, id: u32, body: &[u8]) -> Result<(), Box<WireFailu
 fn append_failed(lines: &mut Vec<u8>, id: u32, body: &[u8], failure: &WireFailure) {
     let Ok(message) = Message::decode(body) else { return };
     let told = match message.request {
-        "FAILED" => WireFailure { data: None, trace: None, ..WireFailure::decode(message.data) },
+        "FAILED" => WireFailure { trace: None, ..WireFailure::decode(message.data).without_data() },
         _ => failure.clone(),
     };
     let mut data = Vec::new();
@@ -154,6 +154,17 @@ mod tests {
         assert_eq!(lines[1], "4 [\"ITEM\",7,null,1]");
         assert!(lines[2].starts_with("4 [\"FAILED\",7,null,{\"code\":\"bad_data\""), "{lines:?}");
         assert_eq!(lines[3], "5 [\"FINISHED\",7,null,3]");
+    }
+
+    #[test]
+    fn a_failure_whose_data_json_cannot_say_loses_that_and_says_so() {
+        let mut nan = Vec::new();
+        wire::write_float(&mut nan, f64::NAN);
+        let mut data = Vec::new();
+        WireFailure { data: Some(nan), ..WireFailure::new("acme.x", "no") }.encode(&mut data);
+        let line = written(&[frame(3, "FAILED", &data)], 1000);
+        let start = "3 [\"FAILED\",7,null,{\"code\":\"acme.x\",\"message\":\"no (its data, 9 bytes, could not be sent)\"";
+        assert!(line.starts_with(start), "{line}");
     }
 
     #[test]

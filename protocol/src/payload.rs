@@ -206,6 +206,16 @@ impl Failure {
         Self { code: code.to_owned(), message: message.into(), ..Self::default() }
     }
 
+    /// The same without its `data`, which is the first to go where there is no room for all of it; the message says so.
+    #[must_use]
+    pub fn without_data(mut self) -> Self {
+        if let Some(data) = self.data.take() {
+            let words = format!("{} (its data, {} bytes, could not be sent)", self.message, data.len());
+            self.message = words.trim_start().to_owned();
+        }
+        self
+    }
+
     /// Appends it as one value. Texts are cut at [`TEXT_BYTES_MAX`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         let optional = [

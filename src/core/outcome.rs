@@ -244,9 +244,19 @@ impl TaskError {
         self.details.failure.as_ref().and_then(|failure| failure.trace.as_deref())
     }
 
-    /// What the worker sent with its failure, encoded.
-    pub fn data(&self) -> Option<&[u8]> {
-        self.details.failure.as_ref().and_then(|failure| failure.data.as_deref())
+    /// What the worker sent with its failure, for programs.
+    ///
+    /// ```
+    /// # fn look(error: &stokehold::TaskError) -> Result<(), stokehold::BadData> {
+    /// if let ("acme.no_such_page", Some(data)) = (error.code(), error.data()) {
+    ///     let (number, pages): (u32, u32) = data.decode()?;
+    ///     println!("page {number} of {pages}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn data(&self) -> Option<Data> {
+        self.details.failure.as_ref().and_then(|failure| failure.data.clone()).map(Data::from_peer)
     }
 }
 

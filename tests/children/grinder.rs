@@ -47,7 +47,9 @@ fn meet(number: u64, fate: &str, in_company: bool, context: &Ctx) -> Outcome<()>
     match fate {
         "abort" => std::process::abort(),
         "kill" => kill_process(getpid(), Signal::KILL)?,
-        "fail" => return Err(Failure::new(format!("{number} failed")).code("acme.sour").into()),
+        "fail" => {
+            return Err(Failure::new(format!("{number} failed")).code("acme.sour").data(&number).into());
+        }
         "fail once" if context.attempt() == 1 => return Err(Failure::new("not yet").into()),
         "panic" => panic!("{number} is a panic"),
         "wait" => wait_for_file(&format!("gate {number}"))?,

@@ -54,6 +54,10 @@ fn main() -> ExitCode {
         .on(Request::<String, ()>::new("fail"), |(), code, _| {
             Err::<(), _>(Failure::new("it failed").code(code).caused_by("a deeper reason"))
         })
+        .on(Request::<(String, usize), ()>::new("fail_with"), |(), (text, bytes), _| {
+            let data = (text, ByteBuf::from(vec![7; bytes]));
+            Err::<(), _>(Failure::new("it failed").code("acme.with_data").data(&data))
+        })
         .on(Request::<u32, u32>::new("fail_until"), |(), attempt, context| fail_until(attempt, context))
         .on(Request::<String, ()>::new("panic"), |(), words, _| -> Outcome<()> { panic!("{words}") })
         .on(Request::<(), u32>::new("leave_a_sleeper"), |(), (), _| leave_a_sleeper())

@@ -162,6 +162,8 @@ fn one_that_fails_or_panics_among_many_fails_alone_and_costs_no_worker() {
                 );
                 assert_eq!(error.code(), if fate == "fail" { "acme.sour" } else { "error" });
                 assert!(error.message().contains(&number.to_string()), "{error}");
+                let data = error.data().map(|data| data.decode::<u64>().unwrap());
+                assert_eq!(data, (fate == "fail").then_some(number));
                 assert_eq!(error.backtrace().is_some(), fate == "panic");
                 assert_eq!(runs(&arena, &format!("{fate} {number}")).len(), 1);
             }

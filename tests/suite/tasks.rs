@@ -427,6 +427,26 @@ fn a_failure_carries_its_code_its_chain_and_who_failed() {
 }
 
 #[test]
+fn a_failure_carries_data_for_programs_as_far_as_there_is_room() {
+    within(PATIENCE, || {
+        let arena = Arena::new();
+        let pool = honest(&arena, 1).start().unwrap();
+        let fail_with: Request<(&str, usize), ()> = Request::new("fail_with");
+        for bytes in [0, 3, 1 << 20] {
+            let error = pool.submit(fail_with, &("grüße", bytes)).unwrap().wait().unwrap_err();
+            assert_eq!((error.code(), error.message()), ("acme.with_data", "it failed"));
+            let (text, sent): (String, ByteBuf) = error.data().unwrap().decode().unwrap();
+            assert_eq!((text.as_str(), sent.into_vec()), ("grüße", vec![7; bytes]));
+        }
+        let error = pool.submit(fail_with, &("x", 17 << 20)).unwrap().wait().unwrap_err();
+        assert_eq!((error.code(), error.data()), ("acme.with_data", None));
+        assert!(error.message().starts_with("it failed (its data, 178"), "{}", error.message());
+        let fail: Request<str, ()> = Request::new("fail");
+        assert_eq!(pool.submit(fail, "acme.x").unwrap().wait().unwrap_err().data(), None);
+    });
+}
+
+#[test]
 fn a_failure_that_asks_for_another_try_gets_it() {
     within(PATIENCE, || {
         let arena = Arena::new();

@@ -149,7 +149,7 @@ impl<S, P: Probe> Desk<'_, '_, S, P> {
         self.context.end();
         self.reach(Point::AfterHandler);
         if let Err(failed) = outcome {
-            list.bad(results, &failed);
+            list.bad(results, &failure::within(failed, max));
         }
     }
 }

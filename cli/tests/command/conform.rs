@@ -190,7 +190,7 @@ fn every_mistake_in_the_python_sdk_is_found_by_the_case_that_is_meant_for_it() {
             .into_iter()
             .map(|mutant| Mistake {
                 name: mutant.name,
-                child: child(mutant.name, &mutant.applied().unwrap()),
+                child: child(mutant.name, &mutant.applied().unwrap_or_else(|error| panic!("{error}"))),
                 findings: mutant.findings,
             })
             .collect();

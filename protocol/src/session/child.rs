@@ -349,19 +349,23 @@ impl ChildSession {
         Ok(Ok(rest.filter(|_| is_sent)))
     }
 
-    /// Appends FAILED. One above the parent's limit is sent with its code and the beginning of its message only.
+    /// Appends FAILED. One above the parent's limit is sent without its `data`, which its message says; if that does not help,
+    /// with its code and the beginning of its message only.
     pub fn failed(&mut self, id: u32, failure: &Failure, out: &mut Vec<u8>) -> Result<(), ApiMisuse> {
         self.close(id)?;
         self.failed = self.failed.saturating_add(1);
         let max = self.peer_max_frame();
+        if self.voice.frame_within(out, id, Verb::Failed, max, |out| failure.encode(out)).is_ok() {
+            return Ok(());
+        }
+        let failure = failure.clone().without_data();
         if self.voice.frame_within(out, id, Verb::Failed, max, |out| failure.encode(out)).is_err() {
             let short = Failure {
                 code: failure.code.chars().take(SHORT_CHARS).collect(),
                 message: failure.message.chars().take(SHORT_CHARS).collect(),
                 trace: None,
                 chain: Vec::new(),
-                data: None,
-                ..failure.clone()
+                ..failure
             };
             self.voice.frame(out, id, Verb::Failed, |out| short.encode(out));
         }

@@ -118,6 +118,33 @@ fn answers_above_the_parents_limit_become_failures_that_fit() {
 }
 
 #[test]
+fn a_failure_without_room_loses_its_data_first_and_says_so() {
+    let mut child = ChildSession::new(ChildHello { ready: true, ..ChildHello::default() }, 7);
+    let mut out = Vec::new();
+    child.hello(&mut out).unwrap();
+    let hello = body("HELLO", b"\x82\xa1v\x01\xa9max_frame\xce\x00\x01\x00\x00");
+    child.handle_frame(0, &hello, &mut out).unwrap();
+    let data = |bytes: usize| {
+        let mut data = Vec::new();
+        wire::write_bin(&mut data, &vec![0; bytes]);
+        Some(data)
+    };
+    let words = |data| Failure { data, trace: Some("there".to_owned()), ..Failure::new("a.b", "no") };
+    for (id, bytes, arrives) in [(1, 60_000, true), (2, 66_000, false)] {
+        child.handle_frame(id, &body("DO", b"\xc0"), &mut out).unwrap();
+        out.clear();
+        child.failed(id, &words(data(bytes)), &mut out).unwrap();
+        assert!(out.len() <= limits::MAX_FRAME_FLOOR as usize);
+        if arrives {
+            assert_eq!(failure(&out), words(data(bytes)));
+        } else {
+            let message = "no (its data, 66005 bytes, could not be sent)";
+            assert_eq!(failure(&out), Failure { message: message.to_owned(), ..words(None) });
+        }
+    }
+}
+
+#[test]
 fn a_hello_above_its_limit_is_refused_before_it_is_sent() {
     let hello = ChildHello { sdk: "x".repeat(70_000), ..ChildHello::default() };
     let mut child = ChildSession::new(hello, 7);
