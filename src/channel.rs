@@ -215,8 +215,8 @@ impl JobSender<Data> {
     }
 }
 
-/// The bytes of one value and nothing else.
-fn one_value(data: &Data) -> Result<&[u8], BadData> {
+/// The bytes of one value and nothing else: what came from a worker may be anything (SPEC D-16).
+pub(crate) fn one_value(data: &Data) -> Result<&[u8], BadData> {
     if check(data.as_bytes()).is_err() {
         Data::from_encoded(data.as_bytes().to_vec())?;
     }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use stokehold_protocol::{BadData, Data, Recipient, Request, check_user_name, data, write_head};
 
 use crate::builder::{StopGraces, WORKERS_MAX};
+use crate::channel::one_value;
 use crate::core::Body;
 use crate::driver::{Admission, ItemBounds, Mail, Refusal, Shared};
 use crate::task::{Unsent, decode_as, leave_encoded};
@@ -122,6 +123,8 @@ impl Pool {
     }
 
     /// Submits data that is encoded already, and leaves the answer encoded. Blocks while the queue is full.
+    ///
+    /// Data that came from a worker and is no value of the data model gives an error, as an input that cannot be written does.
     pub fn submit_data(&self, request: &str, data: &Data) -> Result<Task<Data>, SubmitError> {
         self.with(self.policy).submit_data(request, data)
     }
@@ -325,6 +328,7 @@ impl With<'_> {
     /// As [`Pool::submit_data`].
     pub fn submit_data(&self, request: &str, data: &Data) -> Result<Task<Data>, SubmitError> {
         check_user_name(request)?;
+        one_value(data)?;
         let body = encoded_body(self.pool.shared.parent(), request, data);
         Unsent::new(body, self.policy, leave_encoded).submit(&self.pool.shared, None)
     }

@@ -5,6 +5,7 @@
 //! run without a process.
 
 mod action;
+mod addresses;
 mod body;
 mod death;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use stokehold_protocol::{Capabilities, Capability, ParentHello, VERSION};
 
 use super::action::{Action, Event, Ticket};
+use super::addresses::Addresses;
 use super::restart::Life as PastLife;
 use super::slot::{Due, Life, Rung, Slot};
 use super::source::Source;
@@ -66,6 +67,7 @@ pub(crate) struct Supervisor<T> {
     next_sample: Option<Instant>,
     /// How many processes each worker number had, and how many tasks those finished whose slot was given to another number.
     records: BTreeMap<usize, Record>,
+    addresses: Addresses,
     random: Random,
     #[cfg(test)]
     pub(super) flaw: Option<super::Flaw>,
@@ -117,6 +119,7 @@ impl<T: Ticket> Supervisor<T> {
             ever_ready: false,
             next_sample: None,
             records: BTreeMap::new(),
+            addresses: Addresses::new(),
             random: Random::new(config.seed),
             #[cfg(test)]
             flaw: None,
@@ -170,7 +173,8 @@ impl<T: Ticket> Supervisor<T> {
 
     /// A worker's process exists.
     pub(crate) fn handle_spawned(&mut self, slot: usize, pid: u32, now: Instant) {
-        let (hello, hello_timeout) = (self.hello(pid), self.config.hello_timeout);
+        let address = self.addresses.give(pid);
+        let (hello, hello_timeout) = (self.hello(address), self.config.hello_timeout);
         let (window, killing) =
             (self.config.window, matches!(self.phase, Phase::Stopping | Phase::Broken(_)));
         let random = &mut self.random;
@@ -390,14 +394,14 @@ impl<T: Ticket> Supervisor<T> {
 
     // Inside.
 
-    fn hello(&self, pid: u32) -> ParentHello {
+    fn hello(&self, address: u64) -> ParentHello {
         let capabilities = match self.config.reports_starts {
             true => Capabilities::NONE.with(Capability::Started),
             false => Capabilities::NONE,
         };
         ParentHello {
             version: VERSION,
-            pid: u64::from(pid),
+            pid: address,
             parent: u64::from(self.config.parent_pid),
             capabilities,
             max_frame: self.config.max_frame,

@@ -19,6 +19,10 @@ mod containment;
 #[cfg(test)]
 mod death;
 
+/// What a parent owes its children and a hostile child cannot show.
+#[cfg(test)]
+mod duties;
+
 /// The end of a pool, and of its parent: nothing is left.
 #[cfg(test)]
 mod end;

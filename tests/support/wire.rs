@@ -44,15 +44,26 @@ impl Wire {
     /// # Errors
     /// When the input is no frames.
     pub fn next_task(&mut self) -> io::Result<Option<(u32, Vec<u8>)>> {
+        while let Some((id, request, data)) = self.next_frame()? {
+            match request.as_str() {
+                "DO" => return Ok(Some((id, data))),
+                "DIE" => break,
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next frame: its id, request and data. `None` at the end of input.
+    ///
+    /// # Errors
+    /// When the input is no frames.
+    pub fn next_frame(&mut self) -> io::Result<Option<(u32, String, Vec<u8>)>> {
         loop {
             if let Some(event) = self.splitter.next_frame().map_err(io::Error::other)? {
                 let FrameEvent::Frame { id, body } = event else { continue };
                 let message = Message::decode(body).map_err(io::Error::other)?;
-                match message.request {
-                    "DO" => return Ok(Some((id, message.data.to_vec()))),
-                    "DIE" => return Ok(None),
-                    _ => continue,
-                }
+                return Ok(Some((id, message.request.to_owned(), message.data.to_vec())));
             }
             let count = io::stdin().lock().read(self.splitter.space())?;
             if count == 0 {
