@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use stokehold_child::{Ctx, Data, Failure, Level, Request, Worker};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -24,6 +25,23 @@ struct Fail {
     message: Option<String>,
     retry: bool,
     after_ms: Option<u64>,
+    data: Option<Any>,
+}
+
+/// Whatever the data of a failure is.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Any {
+    Nil,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(String),
+    // Before the bytes, which an array of small numbers could be too.
+    Array(Vec<Self>),
+    Bytes(ByteBuf),
+    Map(BTreeMap<String, Self>),
 }
 
 #[derive(Clone, Deserialize)]
@@ -129,7 +147,7 @@ fn main() -> ExitCode {
 }
 
 /// Fails as it is told to. The SDK has no way to send `data` with a failure.
-fn fails(fail: Fail) -> Result<(), Failure> {
+fn fails(fail: Fail) -> Outcome<()> {
     let mut failure = Failure::new(fail.message.unwrap_or_default());
     if let Some(code) = fail.code {
         failure = failure.code(code);
@@ -139,7 +157,10 @@ fn fails(fail: Fail) -> Result<(), Failure> {
         None if fail.retry => failure = failure.retry(),
         None => {}
     }
-    Err(failure)
+    if let Some(data) = fail.data {
+        failure = failure.data(Data::encode(&data)?);
+    }
+    Err(failure.into())
 }
 
 fn sleep(job: &Millis, task: &Ctx) -> Result<u64, Failure> {

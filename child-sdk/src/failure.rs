@@ -8,7 +8,7 @@ use std::time::Duration;
 use stokehold_protocol::Failure as WireFailure;
 use stokehold_protocol::code;
 
-use stokehold_protocol::BadData;
+use stokehold_protocol::{BadData, Data};
 
 use crate::talk::ItemError;
 
@@ -32,13 +32,21 @@ pub struct Failure {
     code: String,
     retry: bool,
     after: Option<Duration>,
+    data: Option<Data>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
     /// A failure with a message for people, the code `error`, and no retry.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: code::ERROR.to_owned(), retry: false, after: None, cause: None }
+        Self {
+            message: message.into(),
+            code: code::ERROR.to_owned(),
+            retry: false,
+            after: None,
+            data: None,
+            cause: None,
+        }
     }
 
     /// A failure that says that the task was stopped because it was cancelled, with the code `cancelled`: for a handler that
@@ -68,6 +76,14 @@ impl Failure {
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.after = Some(delay);
         self.retry()
+    }
+
+    /// Adds a value for programs, whatever goes with the code ([`Data::encode`] makes one). It is left out where it makes the answer
+    /// larger than the parent takes.
+    #[must_use]
+    pub fn data(mut self, data: Data) -> Self {
+        self.data = Some(data);
+        self
     }
 
     /// Keeps the error behind this one: it and its sources are sent as the chain of causes.
@@ -163,6 +179,7 @@ fn mark(failure: &mut WireFailure, error: &(dyn Error + 'static)) -> bool {
         failure.code.clone_from(&own.code);
         failure.retry = own.retry;
         failure.after_ms = own.after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        failure.data = own.data.as_ref().map(|data| data.as_bytes().to_vec());
         return true;
     }
     if error.is::<BadData>() {
@@ -228,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn a_value_for_programs_is_sent_as_it_is() {
+        let failure = Failure::new("over quota").code("acme.quota").data(Data::encode(&("disk", 7)).unwrap());
+        assert_eq!(from_error(&failure).data.as_deref(), Some(b"\x92\xa4disk\x07".as_slice()));
+        assert_eq!(from_error(&Failure::new("plain")).data, None);
+    }
+
+    #[test]
     fn codes_that_a_child_may_not_send_become_error() {
         for (given, sent) in
             [("acme.x", "acme.x"), ("overloaded", "overloaded"), ("crashed", "error"), ("x", "error")]
@@ -247,7 +271,7 @@ mod tests {
 
     #[test]
     fn bad_data_keeps_its_code() {
-        let error = crate::Data::from_encoded(vec![0xc1]).unwrap_err();
+        let error = Data::from_encoded(vec![0xc1]).unwrap_err();
         assert_eq!(from_error(&error).code, "bad_data");
     }
 
