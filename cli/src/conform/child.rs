@@ -177,11 +177,16 @@ pub(crate) fn measure(
         LevelArg::L3 => Level::L3,
     };
     let mut outcomes = Vec::new();
-    for case in chosen.iter().copied().filter(|case| case.level <= asked || !is_whole) {
-        let outcome = case::play(case, testee);
+    let mut ended = |outcome| {
         told(&outcome);
         outcomes.push(outcome);
+    };
+    let of_level = chosen.iter().copied().filter(|case| case.level <= asked || !is_whole);
+    let (sessions, plays): (Vec<_>, Vec<_>) = of_level.partition(|case| case.group() == cases::SESSIONS);
+    for case in plays {
+        ended(case::play(case, testee));
     }
+    case::play_at_once(&sessions, testee, ended);
     Ok(Score { outcomes, asked, is_whole, took: begun.elapsed(), sdk })
 }
 

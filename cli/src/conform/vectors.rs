@@ -1,10 +1,13 @@
-//! The test vectors of binary frames: read for the cases, and printed for readers in any language.
+//! The test vectors of binary frames: read for the cases, and printed for readers in any language. The scripts of sessions are given
+//! out too.
 
 use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
-use stokehold_protocol::vectors::FRAMES;
+use stokehold_protocol::vectors::{FRAMES, SESSIONS};
 
 use super::report;
 use crate::console;
@@ -12,17 +15,24 @@ use crate::exit::Exit;
 
 /// Prints the test vectors
 ///
-/// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON.
+/// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON; or writes the scripts of sessions.
 #[derive(Debug, Args)]
 pub(crate) struct VectorsArgs {
     /// As lines of five fields between tabs: id, verdict, stage, bytes in hexadecimal with their runs expanded, and the
     /// message as JSON
     #[arg(long)]
     tsv: bool,
+
+    /// Writes the scripts of sessions into this directory instead, a file each
+    #[arg(long, value_name = "DIR", conflicts_with = "tsv")]
+    sessions: Option<PathBuf>,
 }
 
 /// Prints them.
 pub(crate) fn run(args: &VectorsArgs) -> Exit {
+    if let Some(directory) = &args.sessions {
+        return write_sessions(directory);
+    }
     if !args.tsv {
         return if report::print(FRAMES) { Exit::Success } else { Exit::SomeFailed };
     }
@@ -47,6 +57,17 @@ pub(crate) fn run(args: &VectorsArgs) -> Exit {
         }
     }
     Exit::Success
+}
+
+fn write_sessions(directory: &Path) -> Exit {
+    let write = |(name, text): &(&str, &str)| fs::write(directory.join(format!("{name}.jsonl")), text);
+    match fs::create_dir_all(directory).and_then(|()| SESSIONS.iter().try_for_each(write)) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            console::line(format_args!("error: cannot write to {}: {error}", directory.display()));
+            Exit::SomeFailed
+        }
+    }
 }
 
 /// One vector.
@@ -78,11 +99,6 @@ impl Vector {
         let fields: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |key: &str| fields.get(key).and_then(Value::as_u64);
-        let pieces = match fields.get("bytes") {
-            Some(Value::String(digits)) => vec![(unhex(digits)?, 1)],
-            Some(Value::Array(pieces)) => pieces.iter().map(piece).collect::<Result<_, _>>()?,
-            _ => return Err("a vector has no bytes".to_owned()),
-        };
         Ok(Self {
             id: text("id"),
             verdict: text("verdict"),
@@ -92,7 +108,7 @@ impl Vector {
             error: text("error"),
             why: text("why"),
             spec: text("spec"),
-            pieces,
+            pieces: pieces(fields.get("bytes").ok_or("a vector has no bytes")?)?,
         })
     }
 }
@@ -102,17 +118,30 @@ pub(crate) fn all() -> Result<Vec<Vector>, String> {
     FRAMES.lines().skip(1).map(Vector::parse).collect()
 }
 
+/// The pieces of a stream, and how often each is repeated.
+pub(crate) fn pieces(notation: &Value) -> Result<Vec<(Vec<u8>, usize)>, String> {
+    match notation {
+        Value::Array(pieces) => pieces.iter().map(piece).collect(),
+        whole => Ok(vec![piece(whole)?]),
+    }
+}
+
 fn piece(piece: &Value) -> Result<(Vec<u8>, usize), String> {
     if let Some(digits) = piece.as_str() {
         return Ok((unhex(digits)?, 1));
     }
-    let run = piece.get("repeat").ok_or("a piece of bytes is neither digits nor a run")?;
+    repeated(piece.get("repeat").ok_or("a piece of bytes is neither digits nor a run")?)
+}
+
+/// Bytes, and how often they are repeated.
+pub(crate) fn repeated(run: &Value) -> Result<(Vec<u8>, usize), String> {
     let digits = run.get(0).and_then(Value::as_str).ok_or("a run has no digits")?;
     let count = run.get(1).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
     Ok((unhex(digits)?, count.ok_or("a run has no count")?))
 }
 
-fn unhex(digits: &str) -> Result<Vec<u8>, String> {
+/// The bytes of hexadecimal digits.
+pub(crate) fn unhex(digits: &str) -> Result<Vec<u8>, String> {
     let byte = |at: usize| {
         let pair = digits.get(at..at + 2).ok_or("an odd number of digits")?;
         u8::from_str_radix(pair, 16).map_err(|error| error.to_string())
