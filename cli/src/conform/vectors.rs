@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::Value;
 use stokehold_protocol::vectors::{FRAMES, SESSIONS};
 
+use super::notation::{self, Names};
 use super::report;
 use crate::console;
 use crate::exit::Exit;
@@ -18,8 +19,8 @@ use crate::exit::Exit;
 /// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON; or writes the scripts of sessions.
 #[derive(Debug, Args)]
 pub(crate) struct VectorsArgs {
-    /// As lines of five fields between tabs: id, verdict, stage, bytes in hexadecimal with their runs expanded, and the
-    /// message as JSON
+    /// As lines of eight fields between tabs: id, verdict, stage, carrier (`frames` or `text`), bytes in hexadecimal with their
+    /// runs expanded, the message as JSON, the statement, and what a writer makes of its data, in hexadecimal
     #[arg(long)]
     tsv: bool,
 
@@ -46,17 +47,32 @@ pub(crate) fn run(args: &VectorsArgs) -> Exit {
     // One line at a time: a few of them are 32 MiB long.
     for vector in vectors {
         let bytes = vector.bytes();
-        let mut line = format!("{}\t{}\t{}\t", vector.id, vector.verdict, vector.stage);
-        line.reserve(bytes.len() * 2);
-        for byte in bytes {
-            let _ = write!(line, "{byte:02x}");
+        let mut line = format!("{}\t{}\t{}\tframes\t", vector.id, vector.verdict, vector.stage);
+        write_hex(&bytes, &mut line);
+        let message = vector.message.as_ref().map(Value::to_string).unwrap_or_default();
+        let _ = write!(line, "\t{message}\t{}\t", vector.spec);
+        match vector.shortest() {
+            Ok(data) => write_hex(&data, &mut line),
+            Err(error) => {
+                console::line(format_args!("error: the test vector {}: {error}", vector.id));
+                return Exit::SomeFailed;
+            }
         }
-        let _ = writeln!(line, "\t{}", vector.message.as_ref().map(Value::to_string).unwrap_or_default());
+        line.push('\n');
         if !report::print(&line) {
             return Exit::SomeFailed;
         }
     }
     Exit::Success
+}
+
+fn write_hex(bytes: &[u8], line: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    line.reserve(bytes.len() * 2);
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
+    for byte in bytes {
+        line.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 fn write_sessions(directory: &Path) -> Exit {
@@ -88,6 +104,16 @@ impl Vector {
     /// The stream, its runs expanded.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.pieces.iter().flat_map(|(piece, count)| piece.repeat(*count)).collect()
+    }
+
+    /// The data of its message in the shortest forms; nothing if there is no message.
+    fn shortest(&self) -> Result<Vec<u8>, String> {
+        let mut data = Vec::new();
+        if let Some(notation) = self.message.as_ref().and_then(|fields| fields.get(3)) {
+            // No vector has names: they are for sessions.
+            notation::encode(notation, Names { child: 0, parent: 0 }, &mut data)?;
+        }
+        Ok(data)
     }
 
     /// The request's name, where there is a message.
@@ -159,5 +185,19 @@ mod tests {
         let header: Value = serde_json::from_str(FRAMES.lines().next().unwrap()).unwrap();
         assert_eq!(Some(vectors.len() as u64), header["count"].as_u64());
         assert!(vectors.iter().all(|vector| !vector.bytes().is_empty() && !vector.spec.is_empty()));
+    }
+
+    #[test]
+    fn canonical_vectors_end_with_the_shortest_form_of_their_data() {
+        let mut canonical = 0;
+        for (vector, line) in all().unwrap().iter().zip(FRAMES.lines().skip(1)) {
+            let shortest = vector.shortest().unwrap();
+            assert_eq!(shortest.is_empty(), vector.message.is_none(), "{}", vector.id);
+            if line.contains(r#""canonical":true"#) {
+                canonical += 1;
+                assert!(vector.bytes().ends_with(&shortest), "{}", vector.id);
+            }
+        }
+        assert!(canonical > 100, "{canonical}");
     }
 }

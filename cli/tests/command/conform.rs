@@ -374,13 +374,14 @@ fn the_vectors_are_printed_as_they_are_and_as_a_table() {
         let table = Run::new(["conform", "vectors", "--tsv"]).feed("").expect_code(0);
         let lines: Vec<Vec<&str>> = table.text().lines().map(|line| line.split('\t').collect()).collect();
         assert_eq!(lines.len(), plain.text().lines().count() - 1);
-        assert!(lines.iter().all(|fields| fields.len() == 5));
+        assert!(lines.iter().all(|fields| fields.len() == 8));
         assert_eq!(
-            lines[0][..4],
-            ["F1.1", "accept", "data", "000000160000000794a2444fcd04d2cd303981a576616c756514"]
+            lines[0][..5],
+            ["F1.1", "accept", "data", "frames", "000000160000000794a2444fcd04d2cd303981a576616c756514"]
         );
+        assert_eq!(lines[0][6..], ["M-1", "81a576616c756514"]);
         let whole = lines.iter().find(|fields| fields[0] == "F6.1").unwrap();
-        assert_eq!(whole[3].len(), 2 * (16_777_215 + 4), "runs are expanded");
+        assert_eq!(whole[4].len(), 2 * (16_777_215 + 4), "runs are expanded");
     });
 }
 
