@@ -182,7 +182,11 @@ pub(crate) fn measure(
         outcomes.push(outcome);
     };
     let of_level = chosen.iter().copied().filter(|case| case.level <= asked || !is_whole);
-    let (sessions, plays): (Vec<_>, Vec<_>) = of_level.partition(|case| case.group() == cases::SESSIONS);
+    let (mut sessions, plays): (Vec<_>, Vec<_>) = of_level.partition(|case| case.group() == cases::SESSIONS);
+    if is_whole && !testee.is_testee {
+        // Not a hundred lines about what is skipped.
+        sessions.clear();
+    }
     for case in plays {
         ended(case::play(case, testee));
     }

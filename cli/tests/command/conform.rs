@@ -180,11 +180,18 @@ fn every_mistake_is_found_by_the_case_that_is_meant_for_it() {
     within(|| {
         let mutant = mutant();
         // Without a mistake all of these cases pass.
-        let cases: Vec<&str> = MISTAKES.iter().map(|(_, case, _)| *case).collect();
-        let args = ["--case", &cases.join(","), "--timeout", "10s", "--report", "json"];
-        let finished = conform(&args, &[&python, "-IS", &mutant]);
-        assert_eq!(with_verdict(&report(&finished), "FAIL"), []);
-        finished.expect_code(0);
+        let cases = MISTAKES.iter().map(|(_, case, _)| *case);
+        let (sessions, others): (Vec<_>, Vec<_>) = cases.partition(|case| case.starts_with("V."));
+        for (cases, testee) in [(others, None), (sessions, Some("--testee"))] {
+            let args = ["--case", &cases.join(","), "--timeout", "10s", "--report", "json"];
+            let args: Vec<_> = args.into_iter().chain(testee).collect();
+            let finished = conform(&args, &[&python, "-IS", &mutant]);
+            let report = report(&finished);
+            for verdict in ["FAIL", "SKIP"] {
+                assert_eq!(with_verdict(&report, verdict), []);
+            }
+            finished.expect_code(0);
+        }
         // Most of the time is spent with waiting for what does not come.
         for some in MISTAKES.chunks(7) {
             thread::scope(|scope| {
@@ -194,6 +201,8 @@ fn every_mistake_is_found_by_the_case_that_is_meant_for_it() {
                         let variable = format!("MUTATION={mistake}");
                         let child = ["env", &variable, python, "-IS", mutant];
                         let args = ["--case", case, "--timeout", "3s", "--report", "json"];
+                        let testee = case.starts_with("V.").then_some("--testee");
+                        let args: Vec<_> = args.into_iter().chain(testee).collect();
                         let finished = conform(&args, &child);
                         let report = report(&finished);
                         let failed = with_verdict(&report, "FAIL");

@@ -43,24 +43,30 @@ fn entries() -> &'static [Entry] {
 /// A case for each script, also for one that cannot be read.
 pub(super) fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
-    let case = |entry: &'static Entry| {
-        let Ok(Script { header, .. }) = &entry.script else {
-            return Case::must(&entry.id, "a script that cannot be read", &[], play);
-        };
-        let of_strength = match header.strength {
-            Strength::Must => Case::must,
-            Strength::Should => Case::should,
-        };
-        Case { level: header.level, ..of_strength(&entry.id, &header.why, &header.spec, play) }
-    };
     CASES.get_or_init(|| entries().iter().map(case).collect())
+}
+
+fn case(entry: &'static Entry) -> Case {
+    let Ok(Script { header, .. }) = &entry.script else {
+        return Case::must(&entry.id, "a script that cannot be read", &[], play);
+    };
+    let of_strength = match header.strength {
+        Strength::Must => Case::must,
+        Strength::Should => Case::should,
+    };
+    Case { level: header.level, ..of_strength(&entry.id, &header.why, &header.spec, play) }
 }
 
 fn play(stage: &mut Stage<'_>) -> Checked {
     let unknown = || Stop::Harness(format!("no script is called {}", stage.case));
     let entry = entries().iter().find(|entry| entry.id == stage.case).ok_or_else(unknown)?;
+    play_entry(stage, entry)
+}
+
+fn play_entry(stage: &mut Stage<'_>, entry: &'static Entry) -> Checked {
     let script = entry.script.as_ref().map_err(|error| Stop::Harness(error.clone()))?;
-    if !script.header.needs.is_empty() && !stage.testee.is_testee {
+    // Also those without `needs` ask for more than the specification does of a child that leaves its data undecoded ([D-14]).
+    if !stage.testee.is_testee {
         return Err(Stop::skip("needs --testee"));
     }
     stage.needs_echo()?;
@@ -383,4 +389,28 @@ fn all_wanted(those: &[&Frame]) -> String {
         return all;
     }
     all.chars().take(SHOWN).chain("…".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::conform::stage::Testee;
+
+    #[test]
+    fn a_script_that_cannot_be_read_is_no_fault_of_the_child() {
+        static ENTRY: OnceLock<Entry> = OnceLock::new();
+        let entry = ENTRY.get_or_init(|| Entry { id: "V.broken".to_owned(), script: Script::parse("{}") });
+        assert_eq!(case(entry).id, "V.broken");
+        let testee = Testee {
+            command: Vec::new(),
+            is_testee: true,
+            sample: None,
+            patience: Duration::from_secs(1),
+            seed: 1,
+        };
+        let stopped = play_entry(&mut Stage::new(&testee, &entry.id), entry);
+        assert!(matches!(stopped, Err(Stop::Harness(why)) if why.contains("line 1")));
+    }
 }
