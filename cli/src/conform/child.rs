@@ -43,7 +43,7 @@ pub(crate) struct ChildArgs {
     #[arg(long)]
     strict: bool,
 
-    /// The child answers the requests of `sdks/TESTEE.md`
+    /// The child answers the requests of `sdks/TESTEE.md`; the scripts of sessions are played to it too
     #[arg(long)]
     testee: bool,
 

@@ -1,5 +1,5 @@
-//! The test vectors of binary frames: read for the cases, and printed for readers in any language. The scripts of sessions are given
-//! out too.
+//! The test vectors of binary frames: read for the cases, and printed for readers in any language. The scripts of sessions are
+//! given out too.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,7 +16,8 @@ use crate::exit::Exit;
 
 /// Prints the test vectors
 ///
-/// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON; or writes the scripts of sessions.
+/// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON. It has the scripts of
+/// sessions too.
 #[derive(Debug, Args)]
 pub(crate) struct VectorsArgs {
     /// As lines of eight fields between tabs: id, verdict, stage, carrier (`frames` or `text`), bytes in hexadecimal with their

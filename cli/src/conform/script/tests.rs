@@ -1,5 +1,5 @@
-//! That every script in the repository is in the program and can be played, that together they use all there is, and what is said of
-//! a text that is no script.
+//! That every script in the repository is in the program and can be played, that together they use all there is, and what is said
+//! of a text that is no script.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
