@@ -2,10 +2,10 @@
 """Replays `frames.jsonl` and `sessions/*.jsonl` (README.md says what is in them) against a child that answers the requests
 `test.*` and DO by an echo: the program that an SDK has for its tests.
 
-    replay.py [--frames] [--sessions] [--only WORD] [--level L2|L3] [--loose-floats] [--jobs N] -- COMMAND...
+    replay.py [--frames] [--sessions] [--only WORD] [--but NAME] [--level L2|L3] [--loose-floats] [--jobs N] -- COMMAND...
 
-Without --frames and --sessions it does both. --level L2 leaves out the sessions of L3; --loose-floats takes 1 for 1.0, which
-is what some languages write. Exit 0: all is as it must be, or was skipped with a reason; 1: something is not. Python 3.8, the
+Without --frames and --sessions it does both. --but leaves out a session, say one whose strength is `should` and that the child has
+a reason to fail; --level L2 leaves out the sessions of L3; --loose-floats takes 1 for 1.0, which is what some languages write. Exit 0: all is as it must be, or was skipped with a reason; 1: something is not. Python 3.8, the
 standard library only; it shares no code with any SDK.
 """
 import argparse
@@ -410,6 +410,8 @@ def play(path, options):
         raise Wrong("a script of another kind")
     if header["level"] > options.level:
         raise Skip("level %s" % header["level"])
+    if path.stem in options.but:
+        raise Skip("left out by --but")
     child = Child(options.command, header.get("env"), header.get("io", "stdio"))
     child.needs = header.get("needs", ())
     try:
@@ -653,6 +655,7 @@ def main():
     parser.add_argument("--frames", action="store_true")
     parser.add_argument("--sessions", action="store_true")
     parser.add_argument("--only", default="")
+    parser.add_argument("--but", action="append", default=[])
     parser.add_argument("--level", default="L3", choices=["L2", "L3"])
     parser.add_argument("--loose-floats", action="store_true")
     parser.add_argument("--jobs", type=int, default=4)

@@ -1166,7 +1166,8 @@ public final class StokeholdWorker {
     // ---- MessagePack ----
 
     /** Writes one frame. What is no value of the data model, or too large for the parent, is a Failure. */
-    private final class Packer {
+    // Vectors.java uses it too.
+    final class Packer {
         byte[] bytes = new byte[512];
         int size;
         private int limit;
@@ -1209,7 +1210,7 @@ public final class StokeholdWorker {
             size += data.length;
         }
 
-        private void value(Object value, int depth) {
+        void value(Object value, int depth) {
             if (value == null) {
                 put(0xC0);
             } else if (value instanceof String) {
@@ -1359,7 +1360,8 @@ public final class StokeholdWorker {
     }
 
     /** Reads one message. What breaks the data model is a Failure with the code `bad_data`, or `bad_message` for the head. */
-    private static final class Unpacker {
+    // Vectors.java uses it too.
+    static final class Unpacker {
         private final byte[] bytes;
         private int at;
         private final int end;

@@ -2,6 +2,7 @@
 """Tests of the Python SDK that need no parent: its codec, with `msgpack` too where that is installed, and small workers whose
 handlers do what the testee has no request for. The rest is `protocol/vectors/replay.py` with `testee.py`."""
 import ast
+import json
 import os
 import pathlib
 import subprocess
@@ -56,6 +57,26 @@ class Codec(unittest.TestCase):
             for value in bad + ([sdk.msgpack.ExtType(1, b""), [sdk.msgpack.Timestamp(1)]] if sdk.msgpack else []):
                 with self.assertRaises(ValueError):
                     sdk.pack(value)
+        self.each(test)
+
+    def test_every_vector(self):
+        lines = (pathlib.Path(replay.__file__).parent / "frames.jsonl").read_text(encoding="ascii").splitlines()[1:]
+        vectors = [json.loads(line) for line in lines]
+        vectors = [one for one in vectors if one.get("carrier", "frames") == "frames" and one["stage"] != "frame"]
+        self.assertGreater(len(vectors), 200)
+
+        def test():
+            for vector in vectors:
+                body, verdict = replay.to_bytes(vector["bytes"])[8:], vector["verdict"]
+                try:
+                    value = sdk.unpack(body, sdk.read_head(body)[1])
+                except ValueError:
+                    self.assertNotEqual(verdict, "accept", vector["id"])
+                    continue
+                # [D-13] lets a child accept what only these forbid.
+                if vector["spec"] not in ("D-4", "D-5", "D-6", "D-7") or verdict != "reject":
+                    self.assertNotEqual(verdict, "reject", vector["id"])
+                    self.assertEqual(sdk.pack(value), replay.encode(replay.value_of(vector["msg"][3], {})), vector["id"])
         self.each(test)
 
     def test_what_is_no_value(self):

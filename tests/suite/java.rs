@@ -21,12 +21,12 @@ use stokehold_tests::{Arena, kill, within};
 use crate::stage::{ECHO, MOMENT, PATIENCE, command, running_in};
 
 /// A JVM that starts fast and takes little memory. The testee needs no speed.
-const JVM: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-cp"];
+pub(crate) const JVM: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-cp"];
 
 const VECTORS: &str = include_str!("../../protocol/vectors/frames.jsonl");
 
 /// The folder with the compiled testee, or nothing where there is no JDK. Compiled once for each state of the sources.
-fn classes() -> Option<&'static Path> {
+pub(crate) fn classes() -> Option<&'static Path> {
     static CLASSES: OnceLock<Option<PathBuf>> = OnceLock::new();
     let classes = CLASSES.get_or_init(|| {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("sdks/java");

@@ -94,6 +94,13 @@ fn c_testee() -> Option<&'static PathBuf> {
     PROGRAM.get_or_init(|| compiled("c_testee", &["-O2"])).as_ref()
 }
 
+/// The testee in C that ends at the first thing that no C program may do.
+pub(crate) fn sanitized_c_testee() -> Option<&'static PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let sanitizers = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
+    PROGRAM.get_or_init(|| compiled("c_testee_sanitized", &sanitizers)).as_ref()
+}
+
 /// The testee in Node; none without Node.
 fn node_testee(arena: &Arena) -> Option<WorkerCommand> {
     if !runs("node") {
@@ -218,10 +225,9 @@ fn every_vector_is_judged_as_it_says_in_node() {
 
 #[test]
 fn every_vector_is_judged_as_it_says_in_c_under_sanitizers() {
-    let sanitizers = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
-    let Some(testee) = compiled("c_testee_sanitized", &sanitizers) else { return };
+    let Some(testee) = sanitized_c_testee() else { return };
     if runs("node") {
-        assert_vectors(&[testee]);
+        assert_vectors(std::slice::from_ref(testee));
     } else {
         println!("skipped: there is no node in the path, which reads the vectors");
     }

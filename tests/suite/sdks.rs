@@ -1,12 +1,17 @@
-//! The SDKs for workers in other languages, by their own tests: `protocol/vectors/replay.py` plays every vector and every
-//! session to the testee of each, and the Python SDK has tests of its codec. A missing interpreter is a reason to skip.
+//! The SDKs for workers, by their own tests: `protocol/vectors/replay.py` plays every vector and every session to the testee of each,
+//! and the Python SDK has tests of its codec. A missing interpreter is a reason to skip. To the Rust testee the conformance kit plays
+//! them (`cli/tests/command/conform.rs`).
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use stokehold_tests::{eventually, within};
+
+use crate::java::{JVM, classes};
+use crate::node_and_c::sanitized_c_testee;
 
 /// No test of these needs a fifth of it on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -24,10 +29,11 @@ pub(crate) fn is_there(program: &str) -> bool {
 }
 
 /// Runs `python3` with these arguments, from the root of the repository; it must end well.
-pub(crate) fn python(arguments: &[&str]) {
-    within(LIMIT * 2, || {
+pub(crate) fn python<A: AsRef<OsStr>>(arguments: &[A]) {
+    let arguments: Vec<OsString> = arguments.iter().map(|argument| argument.as_ref().to_owned()).collect();
+    within(LIMIT * 2, move || {
         let mut child = Command::new("python3")
-            .args(arguments)
+            .args(&arguments)
             .current_dir(root())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
@@ -90,5 +96,33 @@ fn the_python_sdk_passes_its_own_tests() {
 fn the_perl_sdk_keeps_every_vector_and_session() {
     if is_there("python3") && is_there("perl") {
         python(&["protocol/vectors/replay.py", "--", "perl", "sdks/perl/testee.pl"]);
+    }
+}
+
+#[test]
+fn the_node_sdk_keeps_every_vector_and_session() {
+    // JavaScript has one kind of number, and the SDK writes a whole one as an integer.
+    if is_there("python3") && is_there("node") {
+        python(&["protocol/vectors/replay.py", "--loose-floats", "--", "node", "sdks/node/testee.js"]);
+    }
+}
+
+#[test]
+fn the_c_sdk_keeps_every_vector_and_session_under_sanitizers() {
+    let Some(testee) = sanitized_c_testee() else { return };
+    if is_there("python3") {
+        python(&["protocol/vectors/replay.py".as_ref(), "--".as_ref(), testee.as_os_str()]);
+    }
+}
+
+#[test]
+fn the_java_sdk_keeps_every_vector_and_session() {
+    let Some(classes) = classes() else { return };
+    if is_there("python3") {
+        // What a subprocess of a JVM prints cannot be sent to the JVM's standard error.
+        let replay = ["protocol/vectors/replay.py", "--but", "guard_print", "--", "java"];
+        let words = replay.iter().chain(&JVM).map(OsStr::new);
+        let words: Vec<_> = words.chain([classes.as_os_str(), OsStr::new("Testee")]).collect();
+        python(&words);
     }
 }

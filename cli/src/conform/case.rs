@@ -1,7 +1,13 @@
 //! What a case is, how one is run, and what comes of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
+
+use serde::Deserialize;
 
 use super::process::sweep;
 use super::referee::Referee;
@@ -9,7 +15,7 @@ use super::stage::{Stage, Testee};
 use super::verdict::{Checked, Finding, Stop, Verdict};
 
 /// How much of the protocol a child speaks. Each level contains the one before.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Level {
     /// The binary core: sections 1 to 9 of the specification without capabilities.
     L2,
@@ -94,7 +100,7 @@ impl Case {
 
     /// The group: the letters of the id.
     pub(crate) fn group(&self) -> &'static str {
-        let end = self.id.find(|letter: char| letter.is_ascii_digit()).unwrap_or(self.id.len());
+        let end = self.id.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(self.id.len());
         self.id.get(..end).unwrap_or(self.id)
     }
 }
@@ -116,11 +122,51 @@ pub(crate) struct Outcome {
 
 /// Plays a case with children of its own, of which none is left afterwards.
 pub(crate) fn play(case: &'static Case, testee: &Testee) -> Outcome {
+    let outcome = perform(case, testee);
+    // What a case starts is dropped with it; this is for what escaped.
+    sweep();
+    outcome
+}
+
+/// Plays cases that need no quiet machine, several at a time. They are told in their order.
+pub(crate) fn play_at_once(cases: &[&'static Case], testee: &Testee, mut told: impl FnMut(Outcome)) {
+    let next = AtomicUsize::new(0);
+    let (sender, outcomes) = mpsc::channel();
+    let hands = thread::available_parallelism().map_or(1, usize::from).min(cases.len());
+    thread::scope(|scope| {
+        for _ in 0..hands {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                let due = || {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    cases.get(index).map(|case| (index, *case))
+                };
+                while let Some((index, case)) = due() {
+                    if sender.send((index, perform(case, testee))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut due = 0;
+        for (index, outcome) in outcomes {
+            early.insert(index, outcome);
+            while let Some(outcome) = early.remove(&due) {
+                told(outcome);
+                due += 1;
+            }
+        }
+    });
+    // Only now: it takes every process for one that escaped.
+    sweep();
+}
+
+fn perform(case: &'static Case, testee: &Testee) -> Outcome {
     let begun = Instant::now();
     let mut stage = Stage::new(testee, case.id);
     let ended = (case.play)(&mut stage);
-    // What a case starts is dropped with it; this is for what escaped.
-    sweep();
     let record = stage.record.borrow();
     let mut findings = each_once(&record.warnings);
     let mut remarks = record.notes.clone();

@@ -43,7 +43,7 @@ pub(crate) struct ChildArgs {
     #[arg(long)]
     strict: bool,
 
-    /// The child answers the requests of `sdks/TESTEE.md`
+    /// The child answers the requests of `sdks/TESTEE.md`; the scripts of sessions are played to it too
     #[arg(long)]
     testee: bool,
 
@@ -177,11 +177,20 @@ pub(crate) fn measure(
         LevelArg::L3 => Level::L3,
     };
     let mut outcomes = Vec::new();
-    for case in chosen.iter().copied().filter(|case| case.level <= asked || !is_whole) {
-        let outcome = case::play(case, testee);
+    let mut ended = |outcome| {
         told(&outcome);
         outcomes.push(outcome);
+    };
+    let of_level = chosen.iter().copied().filter(|case| case.level <= asked || !is_whole);
+    let (mut sessions, plays): (Vec<_>, Vec<_>) = of_level.partition(|case| case.group() == cases::SESSIONS);
+    if is_whole && !testee.is_testee {
+        // Not a hundred lines about what is skipped.
+        sessions.clear();
     }
+    for case in plays {
+        ended(case::play(case, testee));
+    }
+    case::play_at_once(&sessions, testee, ended);
     Ok(Score { outcomes, asked, is_whole, took: begun.elapsed(), sdk })
 }
 

@@ -3,8 +3,8 @@
 use stokehold_protocol::check;
 use stokehold_protocol::wire::{self, Marker, Reader};
 
-/// How two values compare.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How two values compare, the best first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Same {
     Yes,
     /// Only that a whole number came back as an integer instead of a float, or the other way round.

@@ -25,6 +25,9 @@ pub(crate) const PARENT: u64 = 1234;
 /// Bytes kept of what the child wrote on standard error.
 const STDERR_KEPT: usize = 16 * 1024;
 
+/// Bytes of frames that are kept for a script before no more is read.
+const HEARD_BYTES: usize = 64 * 1024 * 1024;
+
 /// How often something is looked at that cannot be waited for.
 const LOOK_EVERY: Duration = Duration::from_micros(100);
 
@@ -35,8 +38,8 @@ pub(crate) enum Pacing {
     Whole,
     /// Cut at random places.
     Random,
-    /// One at a time, each when the child has taken the one before.
-    Single,
+    /// So many at a time, each piece when the child has taken the one before.
+    Pieces(usize),
 }
 
 /// What a case leaves behind for its report.
@@ -49,6 +52,35 @@ pub(crate) struct Record {
     pub(crate) stderr: String,
 }
 
+/// Frames that nobody has looked at yet.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    frames: VecDeque<(u32, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Heard {
+    fn push(&mut self, id: u32, body: &[u8]) {
+        self.bytes += body.len();
+        self.frames.push_back((id, body.to_vec()));
+    }
+
+    /// The oldest one: its id and its body.
+    pub(crate) fn pop(&mut self) -> Option<(u32, Vec<u8>)> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.1.len();
+        Some(frame)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= HEARD_BYTES
+    }
+}
+
 /// One child and the connection to it.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -58,6 +90,8 @@ pub(crate) struct Session {
     pub(crate) pacing: Pacing,
     /// Whether the child's frames are read at all.
     pub(crate) reading: bool,
+    /// Frames are kept for a script, which judges them instead of the referee.
+    pub(crate) heard: Option<Heard>,
     /// Frames are not recorded: there will be many.
     pub(crate) quiet: bool,
     /// How long one thing is waited for.
@@ -90,6 +124,7 @@ impl Session {
             record,
             pacing: Pacing::Random,
             reading: true,
+            heard: None,
             quiet: false,
             patience,
             ends,
@@ -101,6 +136,11 @@ impl Session {
             stderr: Vec::new(),
             stderr_bytes: 0,
         }
+    }
+
+    /// The child's frames up to this size are read: what the kit's HELLO says.
+    pub(crate) fn set_max_frame(&mut self, max_frame: u32) {
+        self.splitter.set_max_frame(max_frame);
     }
 
     /// Adds a remark to the record.
@@ -153,9 +193,10 @@ impl Session {
 
     /// Waits for one event at most, not longer than `until`; handles it. Whether there was one.
     pub(crate) fn turn(&mut self, until: Instant) -> Checked<bool> {
-        let held_back =
-            self.pacing == Pacing::Single && self.process.input.as_ref().is_some_and(|end| waiting(end) > 0);
+        let held_back = matches!(self.pacing, Pacing::Pieces(_))
+            && self.process.input.as_ref().is_some_and(|end| waiting(end) > 0);
         let writes = !self.unsent.is_empty() && !held_back;
+        let reads = self.reading && !self.heard.as_ref().is_some_and(Heard::is_full);
         let wait = until.saturating_duration_since(Instant::now());
         let wait = if held_back { wait.min(LOOK_EVERY) } else { wait };
         let (mut input, mut output, mut stderr) = (false, false, false);
@@ -165,7 +206,7 @@ impl Session {
             let mut whose = Vec::with_capacity(4);
             let ends = [
                 (self.process.input.as_ref().filter(|_| writes), PollFlags::OUT, 0),
-                (self.process.output.as_ref().filter(|_| self.reading), PollFlags::IN, 1),
+                (self.process.output.as_ref().filter(|_| reads), PollFlags::IN, 1),
                 (self.process.stderr.as_ref(), PollFlags::IN, 2),
             ];
             for (end, flags, which) in ends {
@@ -217,7 +258,7 @@ impl Session {
             // Large ones are not cut small, or it would take for ever.
             Pacing::Random if front.len() > 64 * 1024 => 1 + self.random.below(64 * 1024),
             Pacing::Random => 1 + self.random.below(front.len()),
-            Pacing::Single => 1,
+            Pacing::Pieces(most) => most.max(1),
         };
         let piece = front.get(..most.min(front.len())).unwrap_or_default();
         match rustix::io::write(end, piece) {
@@ -289,8 +330,10 @@ impl Session {
                         bytes.extend_from_slice(body);
                         self.record.borrow_mut().trace.received(&bytes);
                     }
-                    let taken = self.referee.take(id, body);
-                    taken?;
+                    match &mut self.heard {
+                        Some(heard) => heard.push(id, body),
+                        None => self.referee.take(id, body)?,
+                    }
                 }
             }
             // A request of the child's own: version 1 has no answer but this ([R-32]).

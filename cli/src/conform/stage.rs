@@ -52,6 +52,8 @@ impl Default for Greeting {
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     pub(crate) testee: &'a Testee,
+    /// The case's id.
+    pub(crate) case: &'a str,
     pub(crate) record: Rc<RefCell<Record>>,
     random: Random,
     ends: Instant,
@@ -59,9 +61,10 @@ pub(crate) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) fn new(testee: &'a Testee, case: &str) -> Self {
+    pub(crate) fn new(testee: &'a Testee, case: &'a str) -> Self {
         Self {
             testee,
+            case,
             record: Rc::default(),
             random: Random::new(testee.seed, case),
             ends: Instant::now() + testee.patience * STEPS,

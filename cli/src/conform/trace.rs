@@ -120,7 +120,7 @@ fn hex(bytes: &[u8], whole: usize) -> String {
 }
 
 /// A frame as `id 7 ["DO", 1234, nil, …]`, or what else the bytes are.
-fn meaning(bytes: &[u8], whole: usize) -> String {
+pub(crate) fn meaning(bytes: &[u8], whole: usize) -> String {
     let Some((len, rest)) = bytes.split_first_chunk::<4>() else {
         return format!("{whole} bytes, no header");
     };

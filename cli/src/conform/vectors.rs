@@ -1,28 +1,40 @@
-//! The test vectors of binary frames: read for the cases, and printed for readers in any language.
+//! The test vectors of binary frames: read for the cases, and printed for readers in any language. The scripts of sessions are
+//! given out too.
 
 use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
-use stokehold_protocol::vectors::FRAMES;
+use stokehold_protocol::vectors::{FRAMES, SESSIONS};
 
+use super::notation::{self, Names};
 use super::report;
 use crate::console;
 use crate::exit::Exit;
 
 /// Prints the test vectors
 ///
-/// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON.
+/// As they are (`protocol/vectors/README.md` describes them), or as a table for readers without JSON. It has the scripts of
+/// sessions too.
 #[derive(Debug, Args)]
 pub(crate) struct VectorsArgs {
-    /// As lines of five fields between tabs: id, verdict, stage, bytes in hexadecimal with their runs expanded, and the
-    /// message as JSON
+    /// As lines of eight fields between tabs: id, verdict, stage, carrier (`frames` or `text`), bytes in hexadecimal with their
+    /// runs expanded, the message as JSON, the statement, and what a writer makes of its data, in hexadecimal
     #[arg(long)]
     tsv: bool,
+
+    /// Writes the scripts of sessions into this directory instead, a file each
+    #[arg(long, value_name = "DIR", conflicts_with = "tsv")]
+    sessions: Option<PathBuf>,
 }
 
 /// Prints them.
 pub(crate) fn run(args: &VectorsArgs) -> Exit {
+    if let Some(directory) = &args.sessions {
+        return write_sessions(directory);
+    }
     if !args.tsv {
         return if report::print(FRAMES) { Exit::Success } else { Exit::SomeFailed };
     }
@@ -36,17 +48,43 @@ pub(crate) fn run(args: &VectorsArgs) -> Exit {
     // One line at a time: a few of them are 32 MiB long.
     for vector in vectors {
         let bytes = vector.bytes();
-        let mut line = format!("{}\t{}\t{}\t", vector.id, vector.verdict, vector.stage);
-        line.reserve(bytes.len() * 2);
-        for byte in bytes {
-            let _ = write!(line, "{byte:02x}");
+        let mut line = format!("{}\t{}\t{}\tframes\t", vector.id, vector.verdict, vector.stage);
+        write_hex(&bytes, &mut line);
+        let message = vector.message.as_ref().map(Value::to_string).unwrap_or_default();
+        let _ = write!(line, "\t{message}\t{}\t", vector.spec);
+        match vector.shortest() {
+            Ok(data) => write_hex(&data, &mut line),
+            Err(error) => {
+                console::line(format_args!("error: the test vector {}: {error}", vector.id));
+                return Exit::SomeFailed;
+            }
         }
-        let _ = writeln!(line, "\t{}", vector.message.as_ref().map(Value::to_string).unwrap_or_default());
+        line.push('\n');
         if !report::print(&line) {
             return Exit::SomeFailed;
         }
     }
     Exit::Success
+}
+
+fn write_hex(bytes: &[u8], line: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    line.reserve(bytes.len() * 2);
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
+    for byte in bytes {
+        line.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+fn write_sessions(directory: &Path) -> Exit {
+    let write = |(name, text): &(&str, &str)| fs::write(directory.join(format!("{name}.jsonl")), text);
+    match fs::create_dir_all(directory).and_then(|()| SESSIONS.iter().try_for_each(write)) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            console::line(format_args!("error: cannot write to {}: {error}", directory.display()));
+            Exit::SomeFailed
+        }
+    }
 }
 
 /// One vector.
@@ -69,6 +107,16 @@ impl Vector {
         self.pieces.iter().flat_map(|(piece, count)| piece.repeat(*count)).collect()
     }
 
+    /// The data of its message in the shortest forms; nothing if there is no message.
+    fn shortest(&self) -> Result<Vec<u8>, String> {
+        let mut data = Vec::new();
+        if let Some(notation) = self.message.as_ref().and_then(|fields| fields.get(3)) {
+            // No vector has names: they are for sessions.
+            notation::encode(notation, Names { child: 0, parent: 0 }, &mut data)?;
+        }
+        Ok(data)
+    }
+
     /// The request's name, where there is a message.
     pub(crate) fn request(&self) -> &str {
         self.message.as_ref().and_then(|fields| fields.get(0)).and_then(Value::as_str).unwrap_or_default()
@@ -78,11 +126,6 @@ impl Vector {
         let fields: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |key: &str| fields.get(key).and_then(Value::as_u64);
-        let pieces = match fields.get("bytes") {
-            Some(Value::String(digits)) => vec![(unhex(digits)?, 1)],
-            Some(Value::Array(pieces)) => pieces.iter().map(piece).collect::<Result<_, _>>()?,
-            _ => return Err("a vector has no bytes".to_owned()),
-        };
         Ok(Self {
             id: text("id"),
             verdict: text("verdict"),
@@ -92,7 +135,7 @@ impl Vector {
             error: text("error"),
             why: text("why"),
             spec: text("spec"),
-            pieces,
+            pieces: pieces(fields.get("bytes").ok_or("a vector has no bytes")?)?,
         })
     }
 }
@@ -102,17 +145,30 @@ pub(crate) fn all() -> Result<Vec<Vector>, String> {
     FRAMES.lines().skip(1).map(Vector::parse).collect()
 }
 
+/// The pieces of a stream, and how often each is repeated.
+pub(crate) fn pieces(notation: &Value) -> Result<Vec<(Vec<u8>, usize)>, String> {
+    match notation {
+        Value::Array(pieces) => pieces.iter().map(piece).collect(),
+        whole => Ok(vec![piece(whole)?]),
+    }
+}
+
 fn piece(piece: &Value) -> Result<(Vec<u8>, usize), String> {
     if let Some(digits) = piece.as_str() {
         return Ok((unhex(digits)?, 1));
     }
-    let run = piece.get("repeat").ok_or("a piece of bytes is neither digits nor a run")?;
+    repeated(piece.get("repeat").ok_or("a piece of bytes is neither digits nor a run")?)
+}
+
+/// Bytes, and how often they are repeated.
+pub(crate) fn repeated(run: &Value) -> Result<(Vec<u8>, usize), String> {
     let digits = run.get(0).and_then(Value::as_str).ok_or("a run has no digits")?;
     let count = run.get(1).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
     Ok((unhex(digits)?, count.ok_or("a run has no count")?))
 }
 
-fn unhex(digits: &str) -> Result<Vec<u8>, String> {
+/// The bytes of hexadecimal digits.
+pub(crate) fn unhex(digits: &str) -> Result<Vec<u8>, String> {
     let byte = |at: usize| {
         let pair = digits.get(at..at + 2).ok_or("an odd number of digits")?;
         u8::from_str_radix(pair, 16).map_err(|error| error.to_string())
@@ -130,5 +186,19 @@ mod tests {
         let header: Value = serde_json::from_str(FRAMES.lines().next().unwrap()).unwrap();
         assert_eq!(Some(vectors.len() as u64), header["count"].as_u64());
         assert!(vectors.iter().all(|vector| !vector.bytes().is_empty() && !vector.spec.is_empty()));
+    }
+
+    #[test]
+    fn canonical_vectors_end_with_the_shortest_form_of_their_data() {
+        let mut canonical = 0;
+        for (vector, line) in all().unwrap().iter().zip(FRAMES.lines().skip(1)) {
+            let shortest = vector.shortest().unwrap();
+            assert_eq!(shortest.is_empty(), vector.message.is_none(), "{}", vector.id);
+            if line.contains(r#""canonical":true"#) {
+                canonical += 1;
+                assert!(vector.bytes().ends_with(&shortest), "{}", vector.id);
+            }
+        }
+        assert!(canonical > 100, "{canonical}");
     }
 }

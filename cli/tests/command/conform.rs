@@ -61,6 +61,14 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// The names of the scripts of sessions, in their order.
+fn scripts() -> Vec<String> {
+    let entries = fs::read_dir(root().join("protocol/vectors/sessions")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 fn mutant() -> String {
     root().join("cli/tests/command/conform/mutant.py").to_str().unwrap().to_owned()
 }
@@ -97,7 +105,12 @@ fn the_rust_testee_reaches_the_third_level() {
         assert_eq!(with_verdict(&report, "FAIL"), []);
         assert_eq!(with_verdict(&report, "HARNESS"), []);
         assert_eq!(report["reached"], "L3");
-        assert!(report["counts"]["pass"].as_u64().unwrap() > 110, "{}", report["counts"]);
+        assert!(report["counts"]["pass"].as_u64().unwrap() > 220, "{}", report["counts"]);
+        // It has all there is, so that no session is skipped.
+        let passed = with_verdict(&report, "PASS");
+        let sessions: Vec<_> =
+            passed.iter().filter_map(|(id, ..)| Some(format!("{}.jsonl", id.strip_prefix("V.")?))).collect();
+        assert_eq!(sessions, scripts());
         finished.expect_code(0);
     });
 }
@@ -136,19 +149,25 @@ fn the_worker_of_the_examples_breaks_no_rule() {
 }
 
 /// A mistake of `mutant.py`, the case that is meant for it, and the statement it breaks.
-const MISTAKES: [(&str, &str, &str); 21] = [
+const MISTAKES: [(&str, &str, &str); 28] = [
     ("answers_one_way", "X2", "R-21"),
+    ("answers_one_way", "V.one_way", "R-21"),
     ("answers_strays", "X3", "R-19"),
     ("answers_twice", "W3", "R-19"),
     ("answers_unknown_words", "X6", "R-11"),
+    ("answers_unknown_words", "V.protocol_names_are_ignored", "R-7"),
     ("drops_the_last_answer", "L2", "L-1"),
+    ("fails_at_the_end", "V.end_idle", "L-1"),
     ("fails_at_the_end", "L1", "L-1"),
     ("half_frame_is_the_end", "L6", "L-4"),
+    ("half_frame_is_the_end", "V.truncated_after_an_answer", "L-4"),
     ("holds_back_answers", "W12", "R-19"),
     ("ignores_die", "L3", "L-2"),
+    ("ignores_die", "V.die", "L-2"),
     ("no_eof_exit", "L1", "L-1"),
     ("no_length_check", "F12", "F-5"),
     ("no_length_check", "L9", "F-5"),
+    ("no_length_check", "V.desync_text", "F-5"),
     ("prints_unguarded", "F1", "F-1"),
     ("reads_past_a_frame", "F1", "R-19"),
     ("ready_before_hello", "H1", "S-1"),
@@ -156,6 +175,7 @@ const MISTAKES: [(&str, &str, &str); 21] = [
     ("short_reads", "F2", ""),
     ("trailing_byte", "F1", "D-1"),
     ("wrong_code", "X1", "R-20"),
+    ("wrong_code", "V.unknown_request", "R-20"),
     ("wrong_id", "F1", "R-11"),
     ("wrong_version", "H1", "V-2"),
 ];
@@ -166,12 +186,17 @@ fn every_mistake_is_found_by_the_case_that_is_meant_for_it() {
     within(|| {
         let child = [python, "-IS".to_owned(), mutant()];
         let with = |mistake: &str| [&["env".to_owned(), format!("MUTATION={mistake}")], &child[..]].concat();
-        let mistakes = MISTAKES.map(|(name, case, statement)| Mistake {
+        let mistakes = MISTAKES.iter().map(|(name, case, statement)| Mistake {
             name,
             findings: vec![Finding { verdict: "FAIL", case, statement }],
             child: with(name),
         });
-        assert_each_is_found(&mistakes, &[], &child);
+        // The scripts of sessions are for testees.
+        let is_of_a_script =
+            |mistake: &Mistake<'_>| mistake.findings.iter().all(|it| it.case.starts_with("V."));
+        let (of_scripts, others): (Vec<_>, Vec<_>) = mistakes.partition(is_of_a_script);
+        assert_each_is_found(&others, &[], &child);
+        assert_each_is_found(&of_scripts, &["--testee"], &child);
     });
 }
 
@@ -509,12 +534,32 @@ fn the_vectors_are_printed_as_they_are_and_as_a_table() {
         let table = Run::new(["conform", "vectors", "--tsv"]).feed("").expect_code(0);
         let lines: Vec<Vec<&str>> = table.text().lines().map(|line| line.split('\t').collect()).collect();
         assert_eq!(lines.len(), plain.text().lines().count() - 1);
-        assert!(lines.iter().all(|fields| fields.len() == 5));
+        assert!(lines.iter().all(|fields| fields.len() == 8));
         assert_eq!(
-            lines[0][..4],
-            ["F1.1", "accept", "data", "000000160000000794a2444fcd04d2cd303981a576616c756514"]
+            lines[0][..5],
+            ["F1.1", "accept", "data", "frames", "000000160000000794a2444fcd04d2cd303981a576616c756514"]
         );
+        assert_eq!(lines[0][6..], ["M-1", "81a576616c756514"]);
         let whole = lines.iter().find(|fields| fields[0] == "F6.1").unwrap();
-        assert_eq!(whole[3].len(), 2 * (16_777_215 + 4), "runs are expanded");
+        assert_eq!(whole[4].len(), 2 * (16_777_215 + 4), "runs are expanded");
+    });
+}
+
+#[test]
+fn the_scripts_of_sessions_are_given_out_as_they_are() {
+    within(|| {
+        let dir = Dir::new("scripts");
+        let directory = dir.path("sessions");
+        Run::new(["conform", "vectors", "--sessions", &directory]).feed("").expect_code(0);
+        for name in scripts() {
+            let written = fs::read(Path::new(&directory).join(&name)).unwrap();
+            assert!(
+                written == fs::read(root().join("protocol/vectors/sessions").join(&name)).unwrap(),
+                "{name}"
+            );
+        }
+        let file = dir.file("taken", "");
+        let refused = Run::new(["conform", "vectors", "--sessions", &file]).feed("").expect_code(1);
+        assert!(refused.stderr.contains("cannot write"), "{refused:?}");
     });
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 #![expect(clippy::print_stderr, reason = "a skipped test and the watchdog say why")]
 
+mod codecs; // the codecs of other SDKs, by the table of the test vectors
 mod conform; // the conformance kit: good children, and each mistake found by its case
 mod demo; // the self-contained demonstration
 mod ending; // how runs end: readers that leave, signals, workers that die, process 1

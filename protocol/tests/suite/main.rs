@@ -18,6 +18,10 @@ mod properties;
 #[cfg(test)]
 mod rules;
 
+/// The scripts of `vectors/sessions`: what they expect of a child is what a parent takes, and what the child's half says.
+#[cfg(test)]
+mod scripts;
+
 /// Both session halves against each other in every order of events.
 #[cfg(test)]
 mod sessions;

@@ -183,7 +183,8 @@ fn repeated(run: &Json) -> Vec<u8> {
     hex(run[0].as_str().unwrap()).repeat(usize::try_from(run[1].as_u64().unwrap()).unwrap())
 }
 
-fn bytes(json: &Json) -> Vec<u8> {
+/// A stream in the files' notation.
+pub(crate) fn bytes(json: &Json) -> Vec<u8> {
     match json {
         Json::String(digits) => hex(digits),
         Json::Array(parts) => parts.iter().flat_map(bytes).collect(),
@@ -193,7 +194,7 @@ fn bytes(json: &Json) -> Vec<u8> {
 
 /// A value of the data model, floats by their bits.
 #[derive(Clone, PartialEq)]
-enum Value {
+pub(crate) enum Value {
     Nil,
     Bool(bool),
     Int(i128),
@@ -206,7 +207,7 @@ enum Value {
 
 impl Value {
     /// From the file's JSON with its tags.
-    fn of(json: &Json) -> Self {
+    pub(crate) fn of(json: &Json) -> Self {
         let tagged = |tag| json.get(tag);
         match json {
             Json::Null => Self::Nil,
@@ -234,7 +235,7 @@ impl Value {
     }
 
     /// From bytes that [`check`] has passed, so the recursion is at most 64 deep.
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DataError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DataError> {
         Ok(match reader.marker()? {
             Marker::Nil => Self::Nil,
             Marker::Bool(value) => Self::Bool(value),
@@ -257,7 +258,7 @@ impl Value {
     }
 
     /// In its shortest form.
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Nil => wire::write_nil(out),
             Self::Bool(value) => wire::write_bool(out, *value),

@@ -45,7 +45,7 @@ fn echo(stage: &mut Stage<'_>) -> Checked {
 
 fn byte_by_byte(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    session.pacing = Pacing::Single;
+    session.pacing = Pacing::Pieces(1);
     stage.check_alive(&mut session)?;
     stage.check_alive(&mut session)?;
     session.finish()

@@ -10,6 +10,7 @@ mod handshake;
 mod isolation;
 mod life;
 mod performance;
+mod session;
 mod window;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ use super::referee::Answer;
 use crate::value;
 
 /// The groups in their order, and what each is about.
-pub(crate) const GROUPS: [(&str, &str); 10] = [
+pub(crate) const GROUPS: [(&str, &str); 11] = [
     ("H", "handshake"),
     ("F", "frames and values"),
     ("W", "windows"),
@@ -30,10 +31,14 @@ pub(crate) const GROUPS: [(&str, &str); 10] = [
     ("L", "life and death"),
     ("S", "isolation"),
     ("P", "performance"),
+    (SESSIONS, "sessions"),
 ];
 
+/// The group of the scripts of sessions, whose cases disturb each other so little that they are played at once.
+pub(crate) const SESSIONS: &str = "V";
+
 fn all() -> impl Iterator<Item = &'static Case> {
-    let groups: [&'static [Case]; 11] = [
+    let groups: [&'static [Case]; 12] = [
         handshake::CASES,
         framing::CASES,
         codec::CASES,
@@ -45,6 +50,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         life::CASES,
         isolation::CASES,
         performance::CASES,
+        session::cases(),
     ];
     groups.into_iter().flatten()
 }

@@ -119,7 +119,7 @@ class Child:
             elif request == b"HELLO" and MUTATION == "refuses_unknown_keys" and b"x-new" in data:
                 leave(4, "an unknown key")
             elif id and (MUTATION == "answers_strays" and request in (b"FINISHED", b"FAILED")
-                         or MUTATION == "answers_unknown_words" and request.startswith(b"FUTURE")
+                         or MUTATION == "answers_unknown_words" and request.startswith((b"FUTURE", b"TELEPORT"))
                          or not re.fullmatch(rb"[A-Z][A-Z0-9_]*", request)):
                 code = b"error" if MUTATION == "wrong_code" else b"unknown_request"
                 self.send(id, b"FAILED", b"\x81" + text(b"code") + text(code))
