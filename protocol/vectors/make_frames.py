@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes frames.jsonl, the test vectors for binary frames. Python's standard library only; the same output every time.
+"""Writes frames.jsonl, the test vectors for frames and for lines of text mode. Python's standard library only; the same output
+every time.
 
 It has an encoder of its own, so that the vectors do not depend on the library they test. See README.md for the format.
 """
@@ -416,6 +417,232 @@ def scalars():
     data_in("F23", Pairs(("$int", "5")), "a map that looks like a tag of this file", "D-4")
 
 
+# --- Text mode: lines as they stand, written by hand ---------------------------------------------------------------------
+
+def line(case, verdict, stage, text, why, spec, end="\n", **more):
+    """A line: a text, or a list of texts, byte strings and Runs."""
+    parts = [part.encode() if isinstance(part, str) else part for part in ([text] if isinstance(text, str) else text)]
+    add(case, verdict, stage, [*parts, end.encode()], why, spec, carrier="text", **more)
+
+
+def good_line(case, text, msg, why, spec, task=7, canonical=True, verdict="accept", **more):
+    line(case, verdict, "data", text, why, spec, task=task, msg=as_json(msg), canonical=canonical, **more)
+
+
+DO = '7 ["DO",1234,12345,'
+
+
+def data_line(case, text, value, why, spec, **more):
+    """A good line whose fourth field is `text`, which means `value`."""
+    parts = [text] if isinstance(text, str) else text
+    good_line(case, [DO, *parts, "]"], ["DO", 1234, 12345, value], why, spec, **more)
+
+
+def bad_line(case, text, why, spec, stricter, task=7, **more):
+    line(case, "reject", "head", text, why, spec, task=task, error="bad_message", stricter=stricter, **more)
+
+
+def bad_data_line(case, text, why, spec, **more):
+    line(case, "reject", "data", [DO, *([text] if isinstance(text, str) else text), "]"], why, spec, task=7, error="bad_data",
+         stricter=True, **more)
+
+
+def text_messages():
+    hello = ["HELLO", 0, None, Pairs(("v", 1))]
+    # Only a child may leave out the id, and only a parent must read what children cut off at.
+    child = {"reader": "parent", "canonical": False, "task": 0}
+    good_line("T1", '0 ["HELLO",0,null,{"v":1}]', hello, "the smallest HELLO", "T-1", task=0)
+    good_line("T1", '["HELLO",0,null,{"v":1}]', hello, "HELLO without an id", "T-3", **child)
+    for spaces in (" ", " " * 64, "\t "):
+        good_line("T1", f'[{spaces}"HELLO",0,null,{{"v":1}}]', hello, f"HELLO behind {len(spaces)} spaces or tabs", "T-8", **child)
+    good_line("T1", '0 [ "HELLO" , 0 , null , { "v" : 1 } ]', hello, "HELLO with an id and white space", "T-8", **child)
+    good_line("T1", '["READY",0,null,null]', ["READY", 0, None, None], "READY without an id", "T-3", **child)
+    good_line("T1", '["BYE",0,null,null]', ["BYE", 0, None, None], "BYE without an id", "T-3", **child)
+    good_line("T1", '["LOG",0,null,{"level":"info","msg":"up"}]', ["LOG", 0, None, Pairs(("level", "info"), ("msg", "up"))],
+              "LOG about no task", "T-3", **child)
+    good_line("T1", '["FAILED",0,null,{"code":"version","data":{"supported":[1]}}]',
+              ["FAILED", 0, None, Pairs(("code", "version"), ("data", Pairs(("supported", [1]))))], "a refusal", "T-8", **child)
+    good_line("T1", '0 ["HELLO",1234,12345,{"v":1,"pid":12345,"parent":1234,"caps":[],"max_frame":16777215}]',
+              ["HELLO", 1234, 12345, Pairs(("v", 1), ("pid", 12345), ("parent", 1234), ("caps", []), ("max_frame", MAX_FRAME))],
+              "a parent's HELLO", "T-9", task=0)
+    good_line("T1", '0 ["DIE",1234,12345,null]', ["DIE", 1234, 12345, None], "DIE", "T-2", task=0)
+    data_line("T2", '{"value":20}', Pairs(("value", 20)), "the example of the specification", "T-1")
+    good_line("T2", '1 ["FINISHED",0,null,281]', ["FINISHED", 0, None, 281], "an answer", "T-3", task=1)
+    good_line("T2", '3 ["FAILED",0,null,{"code":"unknown_request"}]', ["FAILED", 0, None, Pairs(("code", "unknown_request"))],
+              "a failure", "T-3", task=3)
+    good_line("T2", '2 ["sum",1234,12345,[1,-20,300]]', ["sum", 1234, 12345, [1, -20, 300]], "a request of the user's", "T-2", task=2)
+    good_line("T2", '2 ["größe ändern",1234,12345,"x"]', ["größe ändern", 1234, 12345, "x"], "one that is not ASCII", "M-3", task=2)
+    good_line("T2", '0 ["note",1234,-1,null]', ["note", 1234, -1, None], "one for everyone", "M-12", task=0)
+    good_line("T2", f'7 ["{"r" * 255}",0,{LARGEST_ADDRESS},null]', ["r" * 255, 0, LARGEST_ADDRESS, None],
+              "the longest name and the largest address", "M-3")
+
+
+def line_ends():
+    line("T4", "accept", "data", DO + "1]", "the line ends with CR LF", "T-1", end="\r\n", task=7,
+         msg=["DO", 1234, 12345, 1], canonical=False)
+    line("T1", "accept", "data", "0 [\"DIE\",1234,12345,null]", "DIE ends with CR LF", "T-1", end="\r\n", task=0,
+         msg=["DIE", 1234, 12345, None], canonical=False)
+    whole = DO + '{"value":20}]'
+    for cut in (1, 2, 3, 8, len(whole) - 1, len(whole)):
+        line("T5", "reject", "frame", whole[:cut], f"the stream ends after {cut} of {len(whole)} bytes, before LF", "T-5", end="",
+             error="truncated")
+    line("T5", "reject", "frame", whole + "\r", "the stream ends behind CR", "T-5", end="", error="truncated")
+    line("T5", "reject", "frame", "Hello", "the stream ends inside what would be no line", "T-5", end="", error="truncated")
+    for blank, name in (("\n", "an empty line"), ("\r\n", "CR LF"), (" \t \n", "spaces and a tab"), ("\n" * 50, "50 empty lines")):
+        data_line_behind = blank + DO + "1]"
+        good_line("T9", data_line_behind, ["DO", 1234, 12345, 1], f"{name} in front", "T-1", canonical=False)
+    good_line("T13", DO + ' { "value"\t: [ 1 ,2 ] }]', ["DO", 1234, 12345, Pairs(("value", [1, 2]))], "white space in the data",
+              "T-1", canonical=False)
+    for text, name in (('7 [ "DO" , 1234 , 12345 , 1 ]', "spaces"), ('7 ["DO",\t1234,\r12345,1\t]', "tabs and CR"),
+                       ('7 ["DO",1234,12345,1]  ', "spaces behind the array")):
+        good_line("T13", text, ["DO", 1234, 12345, 1], f"{name} between the parts", "T-1", canonical=False, reader="parent")
+    good_line("T13", '7 ["\\u0044O",1234,12345,1]', ["DO", 1234, 12345, 1], "a name with an escape", "T-1", canonical=False,
+              reader="parent")
+
+
+def text_values():
+    for text, value, name in (("null", None, "nil"), ("true", True, "true"), ("false", False, "false"), ("[]", [], "an empty array"),
+                              ("{}", Pairs(), "an empty map"), ('""', "", "an empty text"),
+                              ('[1,"a",[null],{"b":2}]', [1, "a", [None], Pairs(("b", 2))], "one in the other"),
+                              ('{"z":1,"a":2,"":3}', Pairs(("z", 1), ("a", 2), ("", 3)), "keys in no order, one empty")):
+        data_line("T2", text, value, name, "T-1")
+    ship = "\U0001f6a2"
+    for text, value, name, canonical in (
+            ('"é"', "é", "a character of two bytes", True), (f'"{ship}"', ship, "one of four bytes", True),
+            ('"\\u00e9"', "é", "an escape", False), ('"\\u00E9"', "é", "an escape in capitals", False),
+            ('"\\ud83d\\udea2"', ship, "a pair of surrogates", False), ('"\\uD83D\\uDea2"', ship, "a pair in capitals", False),
+            ('"x\\ud83d\\udea2\\u00e9y"', f"x{ship}éy", "a pair between others", False),
+            ('"\\"\\\\"', '"\\', "quote and backslash", True), ('"\\/"', "/", "an escaped slash", False),
+            ('"\\n\\r\\t"', "\n\r\t", "the short escapes that are written", True),
+            ('"\\b\\f"', "\b\f", "the short escapes that are not", False),
+            ('"\\u0000\\u001f"', "\0\x1f", "control characters", True), ('"\\u000a"', "\n", "LF by its number", False),
+            ('"\x7f\u2028\u2029\ufeff"', "\x7f\u2028\u2029\ufeff", "characters that need no escape", True),
+            ('"\\u2028"', "\u2028", "one that is escaped nevertheless", False),
+            ('"],[\\",{}:,"', '],[",{}:,', "punctuation inside a text", True),
+            ('{"\\u0061":1}', Pairs(("a", 1)), "an escape in a key", False)):
+        data_line("T6", text, value, name, "T-1", canonical=canonical)
+    for text, value, name, spec, canonical in (
+            ('{"$bin":"Zm8="}', b"fo", "two bytes", "T-12", True), ('{"$bin":"Zm8"}', b"fo", "without padding", "T-12", False),
+            ('{"$bin":"Zg"}', b"f", "one byte without padding", "T-12", False), ('{"$bin":""}', b"", "no byte", "T-12", True),
+            ('{"$bin":"+/8="}', b"\xfb\xff", "the two digits that are neither letters nor numbers", "T-12", True),
+            ('{ "\\u0024bin" : "Z\\u0067==" }', b"f", "escapes and white space", "T-13", False),
+            ('[{"$bin":"AA=="},{"$bin":"AQ=="}]', [b"\0", b"\1"], "two in an array", "T-12", True),
+            ('{"$$bin":"Zm8="}', Pairs(("$bin", "Zm8=")), "a map that looks like bytes", "T-13", True),
+            ('{"$$":1}', Pairs(("$", 1)), "a key that is a dollar", "T-13", True),
+            ('{"$$$bin":{"$$$":{"$bin":"AA=="}}}', Pairs(("$$bin", Pairs(("$$", b"\0")))), "keys that begin with two", "T-13", True),
+            ('{"$bin":"Zm8=","a":1}', Pairs(("$bin", "Zm8="), ("a", 1)), "a map of two keys is none", "T-13", True),
+            ('{"$$bin":1,"$":2}', Pairs(("$$bin", 1), ("$", 2)), "a map of two keys has nothing taken away", "T-13", True),
+            ('{"a$":1}', Pairs(("a$", 1)), "a dollar that is not first", "T-13", True)):
+        data_line("T7", text, value, name, spec, canonical=canonical)
+    data_line("T7", ['{"$bin":"', Run("AAAA", 1000), '"}'], Run(b"\0", 3000), "3,000 bytes", "T-12")
+    data_line("T8", ['"', Run("x", 2**20), '"'], Run("x", 2**20), "a text of 1 MiB", "T-4")
+    data_line("T8", ['"', Run("é", 2**19), '"'], Run("é", 2**19), "a text of 1 MiB that is not ASCII", "T-4")
+    data_line("T8", ['{"$bin":"', Run("AAAA", 2**18), '"}'], Run(b"\0", 3 * 2**18), "1 MiB of base64", "T-4")
+    for value in (0, 1, -1, 127, 128, -32, -33, 65536, 2**32, 2**53 - 1, -(2**53) + 1):
+        data_line("T16", str(value), value, f"integer {value}", "T-11")
+    for value in (2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63)):
+        data_line("T16", str(value), value, f"integer {value}, exactly", "T-17")
+    data_line("T16", "-0", 0, "minus zero without a fraction is the integer 0", "T-11", canonical=False)
+    for text, bits, canonical in (
+            ("1.0", 0x3FF0000000000000, True), ("0.1", 0x3FB999999999999A, True), ("-2.5", 0xC004000000000000, True),
+            ("1e300", 0x7E37E43C8800759C, True), ("1.7976931348623157e308", 0x7FEFFFFFFFFFFFFF, True),
+            ("5e-324", 0x0000000000000001, True), ("-0.0", 0x8000000000000000, True), ("1E0", 0x3FF0000000000000, False),
+            ("1e+0", 0x3FF0000000000000, False), ("10e-1", 0x3FF0000000000000, False), ("1.000", 0x3FF0000000000000, False),
+            ("1e-999", 0x0000000000000000, False), ("9007199254740993.0", 0x4340000000000000, False)):
+        data_line("T19", text, F64(bits), f"float {text}", "T-11", canonical=canonical)
+    for task in (1, 2**31 - 1, 2**31, 2**32 - 1):
+        good_line("T17", f'{task} ["DO",1234,12345,null]', ["DO", 1234, 12345, None], f"id {task}", "T-1", task=task)
+
+
+def text_depth():
+    def nested(depth, inner):
+        return ["[" * depth, inner, "]" * depth]
+
+    value = None
+    for _ in range(64):
+        value = [] if value is None else [value]
+    data_line("T15", nested(64, ""), value, "arrays 64 deep", "T-14")
+    value = b"\0"
+    for _ in range(64):
+        value = [value]
+    data_line("T15", nested(64, '{"$bin":"AA=="}'), value, "bytes inside 64 arrays", "T-14")
+    bad_data_line("T15", nested(65, ""), "arrays 65 deep", "T-14")
+    bad_data_line("T15", ['{"a":' * 65, "1", "}" * 65], "maps 65 deep", "T-14")
+    bad_data_line("T15", nested(65, '{"$bin":"AA=="}'), "bytes inside 65 arrays", "T-14")
+    bad_data_line("T15", [Run("[", 100_000), Run("]", 100_000)], "arrays 100,000 deep", "T-14")
+
+
+def text_bad_data():
+    for text, name, spec in (
+            ('{"a":1,"a":2}', "a key twice", "D-5"), ('{"a":1,"\\u0061":2}', "a key twice, once with an escape", "D-5"),
+            ('[{"a":{"a":1},"b":2,"a":3}]', "a key twice, around a map", "D-5"),
+            ('"\\ud83d"', "half of a pair", "T-14"), ('"\\udea2"', "the other half", "T-14"),
+            ('"\\udea2\\ud83d"', "a pair the wrong way round", "T-14"), ('"\\ud83dx"', "half of a pair and a letter", "T-14"),
+            ('"\\ud83d\\u0041"', "half of a pair and an escape", "T-14"), ('{"\\ud83d":1}', "half of a pair in a key", "T-14"),
+            ("18446744073709551616", "2^64", "T-14"), ("-9223372036854775809", "-2^63 - 1", "T-14"),
+            ("9" * 400, "an integer of 400 digits", "T-14"), ("1e309", "a float above the largest", "T-14"),
+            ("[-1e999]", "a float below the smallest", "T-14"), ('{"$bin":1}', "$bin with a number", "T-13"),
+            ('{"$bin":null}', "$bin with nil", "T-13"), ('{"$bin":"?"}', "$bin with what is no digit", "T-13"),
+            ('{"$bin":"A"}', "$bin with one digit", "T-13"), ('{"$bin":"Zm8=="}', "$bin with too much padding", "T-13"),
+            ('{"$bin":"Zm8=Zm8="}', "$bin with padding inside", "T-13"), ('{"$bin":"Zm-_"}', "$bin in another alphabet", "T-12"),
+            ('{"$bin":{"$bin":""}}', "$bin with bytes", "T-13"), ('{"$":1}', "a key that is one dollar", "T-13"),
+            ('[{"$date":"2026-11-29"}]', "a mark that nobody knows", "T-13"), ('{"$Bin":""}', "$Bin is not $bin", "T-13")):
+        bad_data_line("T15", text, name, spec)
+    for raw, name in ((b'"\xff"', "ff"), (b'"\xc3"', "half a character"), (b'"\xed\xa0\x80"', "a surrogate"),
+                      (b'"\xc0\x80"', "NUL in two bytes"), (b'{"\xfe":1}', "fe in a key")):
+        bad_data_line("T15", [raw], f"a text with {name} is not UTF-8", "T-14")
+
+
+def text_bad_heads():
+    for text, name in (
+            ("1", "a closing bracket is missing"), ('{"a":}]', "a value is missing"), ("]", "the data is missing"),
+            ("1,]", "a comma behind the last"), ("[1 2]]", "a comma is missing"), ('{"a"}]', "a key without a value"),
+            ('{"a":1,}]', "a comma behind the last pair"), ("{1:1}]", "a key that is a number"), ("[1}]", "the wrong bracket"),
+            ("nul]", "half a word"), ("NULL]", "a word in capitals"), ("01]", "a leading zero"), ("1.]", "no digit behind the point"),
+            (".5]", "none before it"), ("1e]", "an exponent without digits"), ("+1]", "a plus"), ("0x1f]", "a number in hexadecimal"),
+            ("NaN]", "NaN"), ("-Infinity]", "infinity"), ("'a']", "another quote"), ('"a]', "a text without an end"),
+            ('"a\tb"]', "a tab inside a text"), ('"\\x41"]', "an escape that there is not"), ('"\\u12g4"]', "an escape with a letter"),
+            ("1]]", "one bracket too many"), ("1] x", "something behind the array"), ("1] // x", "a comment")):
+        bad_line("T10", DO + text, f"no JSON: {name}", "T-7", False)
+    bad_line("T10", '7 ["DO",0,null,{"a":1,"a":1}', "no JSON, whatever else is wrong", "T-7", False)
+    bad_line("T10", "[INFO] ready", "what was printed begins like an array", "T-7", False, task=0)
+    for text, name in (("[]", "nothing"), ('["DO"]', "one"), ('["DO",1234,12345]', "three"), ('["DO",1234,12345,1,2]', "five")):
+        bad_line("T11", f"7 {text}", f"an array of {name}", "T-7", True)
+    for text, name, spec in (
+            ("1", "an integer", "M-3"), ("null", "nil", "M-3"), ('["DO"]', "an array", "M-3"), ('""', "empty", "M-3"),
+            (f'"{"r" * 256}"', "256 bytes long", "M-3"), ('"\\ud83d"', "half of a pair", "M-3"), ('{"$bin":"RE8="}', "bytes", "M-3")):
+        bad_line("T11", f"7 [{text},1234,12345,null]", f"the request is {name}", spec, True)
+    bad_line("T11", ["7 [\"", b"\xff", "\",1234,12345,null]"], "the request is not UTF-8", "M-3", True)
+    for text in ("-1", "1.0", str(2**53), '"1"', "null", "true"):
+        bad_line("T11", f'7 ["DO",{text},12345,null]', f"the sender is {text}", "M-4", True)
+    for text in ("0", "-2", "1.5", str(2**53), '"x"', "false", "[]"):
+        bad_line("T11", f'7 ["DO",1234,{text},null]', f"the recipient is {text}", "M-5", True)
+
+
+def text_desync():
+    for text in ("Hello, world", "Traceback (most recent call last):", '{"id":7}', "2026-11-29 12:00:00 up", "READY", "\ufeff[1]"):
+        line("T12", "reject", "frame", text, f"text: {text!r}", "T-6", error="desync")
+    for text, name in (("7", "an id alone"), ("7 ", "an id and a space"), ("7 {}", "an id and a map"), ('7["DO",0,null,1]', "no space"),
+                       ('7  ["DO",0,null,1]', "two spaces"), ('07 ["DO",0,null,1]', "a leading zero"),
+                       ('+7 ["DO",0,null,1]', "a sign"), ('-1 ["DO",0,null,1]', "a negative id"),
+                       ('7.0 ["DO",0,null,1]', "a fraction"), ('4294967296 ["DO",0,null,1]', "an id of 2^32"),
+                       (' 7 ["DO",0,null,1]', "a space before the id"), (' ["DO",0,null,1]', "a space before the array")):
+        line("T12", "reject", "frame", text, f"{name} before the array", "T-6", error="desync")
+    line("T12", "reject", "frame", [b"\x00\x00\x00\x0b\x00\x00\x00\x07\x94\xa2DO\x01\xc0\xc0"], "a frame", "T-6", error="desync")
+
+
+def long_lines():
+    for limit, more in ((MAX_FRAME, {}), (65536, {"max_frame": 65536})):
+        size = limit - len(DO) - 3
+        text = [DO, '"', Run("x", size), '"]']
+        good_line("T14", text, ["DO", 1234, 12345, Run("x", size)], f"a line of {limit} bytes, exactly max_frame", "T-4", **more)
+        line("T14", "reject", "frame", [DO, '"', Run("x", size + 1), '"]'], f"a line of {limit + 1} bytes, one more", "T-4",
+             error="too_large", task=7, **more)
+    size = 65536 - len(DO) - 3
+    line("T14", "accept", "data", [DO, '"', Run("x", size), '"]'], "CR LF does not count", "T-4", end="\r\n", max_frame=65536,
+         task=7, msg=["DO", 1234, 12345, as_json(Run("x", size))], canonical=False)
+
+
 session_messages()
 ids_and_addresses()
 head_widths()
@@ -424,6 +651,14 @@ lengths()
 truncations()
 data_rules()
 scalars()
+text_messages()
+line_ends()
+text_values()
+text_depth()
+text_bad_data()
+text_bad_heads()
+text_desync()
+long_lines()
 
 header = {"schema": "stokehold-frames", "version": 1, "count": len(vectors), "max_frame": MAX_FRAME}
 lines = [json.dumps(line, ensure_ascii=True, separators=(",", ":")) for line in [header, *vectors]]

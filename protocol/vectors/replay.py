@@ -679,7 +679,8 @@ def main():
             results += pool.map(one, paths)
     if options.frames or both:
         header, *vectors = map(json.loads, (HERE / "frames.jsonl").read_text(encoding="ascii").splitlines())
-        vectors = [vector for vector in vectors if options.only in vector["id"]]
+        # Lines of text mode are for children that are asked to speak it, which this replayer does not do.
+        vectors = [vector for vector in vectors if options.only in vector["id"] and "carrier" not in vector]
         # Those that end a child are dealt out evenly.
         vectors.sort(key=lambda vector: vector["verdict"] == "reject" and vector["stage"] == "frame")
         hands = [vectors[hand::options.jobs] for hand in range(options.jobs)]

@@ -1,9 +1,10 @@
-//! Runs `vectors/frames.jsonl` (format: `vectors/README.md`) against this crate: frame, head and data, each at its stage, the
-//! decoded values compared, and canonical frames written again byte by byte.
+//! Runs `vectors/frames.jsonl` (format: `vectors/README.md`) against this crate: frames and lines, each judged at its stage, the
+//! decoded values compared, and canonical ones written again byte by byte.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
+use stokehold_protocol::text::{write_line, write_message};
 use stokehold_protocol::wire::{self, Marker, Reader};
 use stokehold_protocol::{DataError, FrameError, FrameEvent, Message, Recipient, Splitter, check, limits};
 
@@ -16,7 +17,8 @@ fn the_header_counts_the_vectors_and_their_ids_are_unique() {
     assert_eq!(header["version"], 1);
     assert_eq!(header["max_frame"], limits::MAX_FRAME_DEFAULT);
     assert_eq!(header["count"], vectors.len());
-    assert!(vectors.len() >= 150, "{} vectors", vectors.len());
+    let lines = vectors.iter().filter(|vector| is_line(vector)).count();
+    assert!(vectors.len() - lines >= 250 && lines >= 60, "{} frames, {lines} lines", vectors.len() - lines);
     let ids: BTreeSet<&str> = vectors.iter().map(|vector| text(vector, "id")).collect();
     assert_eq!(ids.len(), vectors.len());
 }
@@ -99,8 +101,9 @@ fn every_vector_behaves_as_it_says() {
 #[test]
 fn accepted_vectors_hold_the_values_they_say() {
     for vector in load().1.iter().filter(|vector| vector.get("msg").is_some()) {
-        let (id, bytes) = (text(vector, "id"), bytes(&vector["bytes"]));
-        let message = Message::decode(&bytes[limits::FRAME_HEADER_BYTES..]).unwrap();
+        let id = text(vector, "id");
+        let body = body(vector);
+        let message = Message::decode(&body).unwrap();
         let recipient = match message.recipient {
             Recipient::Anyone => Value::Nil,
             Recipient::Everyone => Value::Int(-1),
@@ -117,13 +120,19 @@ fn accepted_vectors_hold_the_values_they_say() {
 fn canonical_vectors_are_written_again_byte_by_byte_and_others_are_not() {
     let mut canonical = 0;
     for vector in load().1.iter().filter(|vector| vector.get("msg").is_some()) {
-        let (id, bytes) = (text(vector, "id"), bytes(&vector["bytes"]));
-        let message = Message::decode(&bytes[limits::FRAME_HEADER_BYTES..]).unwrap();
+        let (id, bytes, body) = (text(vector, "id"), bytes(&vector["bytes"]), body(vector));
+        let message = Message::decode(&body).unwrap();
         let mut data = Vec::new();
         Value::read(&mut Reader::new(message.data)).unwrap().write(&mut data);
         let mut again = Vec::new();
         let task = u32::try_from(vector["task"].as_u64().unwrap()).unwrap();
         Message { data: &data, ..message }.encode_frame(task, &mut again);
+        if is_line(vector) {
+            let mut line = Vec::new();
+            write_message(&mut line, &again[limits::FRAME_HEADER_BYTES..]).unwrap();
+            again.clear();
+            write_line(&mut again, task, &line);
+        }
         assert!((again == bytes) == vector["canonical"].as_bool().unwrap(), "{id}");
         canonical += u32::from(again == bytes);
     }
@@ -133,7 +142,7 @@ fn canonical_vectors_are_written_again_byte_by_byte_and_others_are_not() {
 /// What this crate says: `accept`, or the stage and the error.
 fn judge(vector: &Json, bytes: &[u8]) -> String {
     let id = text(vector, "id");
-    let mut splitter = Splitter::new();
+    let mut splitter = splitter(vector);
     if let Some(max) = vector.get("max_frame") {
         splitter.set_max_frame(u32::try_from(max.as_u64().unwrap()).unwrap());
     }
@@ -149,9 +158,19 @@ fn judge(vector: &Json, bytes: &[u8]) -> String {
             assert_eq!(splitter.finish().is_err(), vector.get("partial").is_some(), "{id}");
             return "frame too_large".to_owned();
         }
-        Ok(Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. })) => unreachable!("no lines"),
+        Ok(Some(FrameEvent::BadLine { id: found, .. })) => {
+            assert_eq!(Some(u64::from(found)), task, "{id}");
+            return "head bad_message".to_owned();
+        }
+        Ok(Some(FrameEvent::BadData { id: found, head, .. })) => {
+            assert_eq!(Some(u64::from(found)), task, "{id}");
+            assert!(Message::decode(head).is_ok(), "{id}: the head of a line with bad data can be read");
+            return "data bad_data".to_owned();
+        }
         Ok(None) => {
-            let ended = matches!(splitter.finish(), Err(FrameError::Truncated { .. }));
+            let ended = splitter.finish();
+            let ended =
+                matches!(ended, Err(FrameError::Truncated { .. } | FrameError::UnfinishedLine { .. }));
             return if ended { "frame truncated" } else { "nothing" }.to_owned();
         }
         Ok(Some(FrameEvent::Frame { id: found, body })) => {
@@ -163,6 +182,25 @@ fn judge(vector: &Json, bytes: &[u8]) -> String {
     assert_eq!(splitter.finish(), Ok(()), "{id}");
     let Ok(message) = Message::decode(&body) else { return "head bad_message".to_owned() };
     if check(message.data).is_err() { "data bad_data".to_owned() } else { "accept".to_owned() }
+}
+
+/// Whether it is a line of text mode.
+fn is_line(vector: &Json) -> bool {
+    vector.get("carrier").is_some_and(|carrier| carrier == "text")
+}
+
+fn splitter(vector: &Json) -> Splitter {
+    if is_line(vector) { Splitter::lines() } else { Splitter::new() }
+}
+
+/// The body of a vector that is accepted.
+fn body(vector: &Json) -> Vec<u8> {
+    let mut splitter = splitter(vector);
+    splitter.feed(&bytes(&vector["bytes"]));
+    match splitter.next_frame() {
+        Ok(Some(FrameEvent::Frame { body, .. })) => body.to_vec(),
+        other => panic!("{}: {other:?}", text(vector, "id")),
+    }
 }
 
 fn load() -> (Json, Vec<Json>) {

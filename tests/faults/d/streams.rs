@@ -111,7 +111,7 @@ impl Vector {
     }
 }
 
-/// Those of the shared vectors that are short enough to stand on one line as digits.
+/// Those of the shared vectors that are frames, short enough to stand on one line as digits.
 pub(super) fn refused_vectors() -> Vec<Vector> {
     let path = root().join("protocol/vectors/frames.jsonl");
     let text = fs::read_to_string(path).unwrap();
@@ -120,7 +120,8 @@ pub(super) fn refused_vectors() -> Vec<Vector> {
         Some(rest.split('"').next()?.to_owned())
     };
     let vector = |line: &str| {
-        let is_refused = value(line, "verdict")? == "reject" && line.contains("\"task\":");
+        let is_frame = value(line, "carrier").is_none();
+        let is_refused = is_frame && value(line, "verdict")? == "reject" && line.contains("\"task\":");
         let stage = value(line, "stage").filter(|stage| is_refused && stage != "frame")?;
         Some(Vector { id: value(line, "id")?, stage, bytes: value(line, "bytes")? })
     };
