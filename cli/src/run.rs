@@ -40,8 +40,8 @@ const EXAMPLES: &str = "Examples:\n  seq 10 | stokehold run --raw -- stokehold e
 ///   {"seq":17,"ok":true,"data":"…","ms":3.2,"worker":2,"attempt":1}
 ///   {"seq":18,"ok":false,"error":{"code":"crashed","message":"…","worker":0,"pid":4711,"attempt":3,"signal":9}}
 ///
-/// `seq` is the number of the line, `ms` the time from hand-out to answer. In `data` a byte string is {"$bin":"base64"}, and a
-/// float that JSON cannot express is null.
+/// `seq` is the number of the line, `ms` the time from hand-out to answer. In `data` a byte string is {"$bin":"base64"}, a map
+/// whose only key begins with $ has one more $ before that key, and a float that JSON cannot express is null.
 #[derive(Args, Debug)]
 #[command(
     verbatim_doc_comment,
@@ -62,8 +62,9 @@ pub(crate) struct RunArgs {
 
     /// Each line is a JSON value, sent as that value
     ///
-    /// Integers from -2^63 to 2^64 - 1 stay exact, other numbers are floats of 64 bits. Blank lines are passed over. A line
-    /// that is no JSON is an error in its place, and the rest goes on.
+    /// Integers from -2^63 to 2^64 - 1 stay exact, other numbers are floats of 64 bits. {"$bin":"base64"} is a byte string, and
+    /// from the only key of a map that begins with $$ one $ is taken away, so that results can be read again. Blank lines are
+    /// passed over. A line that is no JSON is an error in its place, and the rest goes on.
     #[arg(long)]
     jsonl: bool,
 

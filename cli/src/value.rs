@@ -1,12 +1,15 @@
 //! Values between JSON and the protocol's MessagePack, both ways, without a tree in between: the order of keys stays.
 //!
-//! JSON to data: integers from −2^63 to 2^64 − 1 stay exact, every other number is a float of 64 bits. Data to JSON: a byte
-//! string becomes `{"$bin":"…"}` in base64; a float that JSON cannot express (NaN, infinities) becomes `null`.
+//! JSON to data: integers from −2^63 to 2^64 − 1 stay exact, every other number is a float of 64 bits. Data to JSON: a float
+//! that JSON cannot express (NaN, infinities) becomes `null`. Byte strings are `{"$bin":"…"}` in base64 both ways, and a map whose
+//! only key begins with `$` has one more `$` there, as in text mode ([T-13]), so that no map is taken for bytes. Text mode
+//! refuses any other single key with one `$`; here it is a key like others, because much JSON has such keys and no byte strings.
 
 use std::fmt;
 use std::io::Write;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use stokehold_protocol::text::{BIN_KEY, base64};
 use stokehold_protocol::wire::{self, Marker, Reader};
 use stokehold_protocol::{DataError, check};
 
@@ -82,7 +85,13 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), DataErr
                 if index > 0 {
                     out.push(b',');
                 }
-                write_value(reader, out)?;
+                match reader.marker()? {
+                    Marker::Str(key) if len == 1 && key.starts_with('$') => {
+                        write_text(&format!("${key}"), out)
+                    }
+                    Marker::Str(key) => write_text(key, out),
+                    _ => return Err(DataError::KeyNotText),
+                }
                 out.push(b':');
                 write_value(reader, out)?;
             }
@@ -90,7 +99,7 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), DataErr
         }
         Marker::Bin(bytes) => {
             out.extend_from_slice(b"{\"$bin\":\"");
-            write_base64(bytes, out);
+            base64::encode(bytes, out);
             out.extend_from_slice(b"\"}");
         }
         Marker::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
@@ -108,20 +117,6 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), DataErr
         }
     }
     Ok(())
-}
-
-/// Standard base64 with padding (RFC 4648, 4).
-fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let digit = bits >> (18 - 6 * place) & 63;
-            let digit = DIGITS.get(digit as usize).copied().unwrap_or(b'=');
-            out.push(if place > chunk.len() { b'=' } else { digit });
-        }
-    }
 }
 
 /// Writes what it is given to the end of a buffer.
@@ -189,9 +184,37 @@ impl<'de> Visitor<'de> for Encode<'_> {
             entries.next_value_seed(Encode(self.0))?;
             count = count.checked_add(1).ok_or_else(|| A::Error::custom("too many keys"))?;
         }
+        if count == 1 && begins_marked(self.0.get(start..).unwrap_or_default()) {
+            return marked(self.0, start).map_err(A::Error::custom);
+        }
         insert_head(self.0, start, |head| wire::write_map_len(head, count));
         Ok(())
     }
+}
+
+/// Whether the text in front begins with `$`.
+fn begins_marked(pair: &[u8]) -> bool {
+    matches!(Reader::new(pair).marker(), Ok(Marker::Str(key)) if key.starts_with('$'))
+}
+
+/// The pair of a map with one key, which begins with `$`, stands behind `start`: makes it the bytes or the map that it means.
+fn marked(out: &mut Vec<u8>, start: usize) -> Result<(), &'static str> {
+    let pair = out.split_off(start);
+    let mut reader = Reader::new(&pair);
+    let Ok(Marker::Str(key)) = reader.marker() else { return Err("a key that is no text") };
+    if key == BIN_KEY {
+        let text = match reader.marker() {
+            Ok(Marker::Str(text)) => base64::decode(text.as_bytes()),
+            _ => None,
+        };
+        wire::write_bin(out, &text.ok_or("the value of \"$bin\" is no base64")?);
+        return Ok(());
+    }
+    wire::write_map_len(out, 1);
+    let plain = key.strip_prefix('$').filter(|rest| rest.starts_with('$'));
+    wire::write_str(out, plain.unwrap_or(key));
+    out.extend_from_slice(reader.rest());
+    Ok(())
 }
 
 /// JSON tells the length of a list by its end, MessagePack at its start: the items are moved aside for it. They are short

@@ -4,7 +4,7 @@
 //! Written by hand because no JSON library keeps this data model: integers from −2^63 to 2^64 − 1 exactly and no other ones,
 //! `1.0` as a float, a key only once, 64 levels without recursion, and a verdict that tells a broken line from a bad value.
 
-mod base64;
+pub mod base64;
 mod reader;
 mod writer;
 
@@ -17,7 +17,7 @@ pub use reader::read_line;
 pub use writer::write_message;
 
 /// The name that the key of encoded bytes has.
-const BIN_KEY: &str = "$bin";
+pub const BIN_KEY: &str = "$bin";
 
 /// More bytes than the id and the space before a message never take.
 pub const ID_BYTES_MAX: usize = 11;

@@ -82,6 +82,33 @@ fn bytes_are_base64_in_json() {
 }
 
 #[test]
+fn a_map_that_looks_like_bytes_is_told_from_them_both_ways() {
+    let data_of = |json: &str| {
+        let mut data = Vec::new();
+        encode_json(json.as_bytes(), &mut data).unwrap();
+        data
+    };
+    for (data, json) in [
+        (&b"\xc4\x02fo"[..], r#"{"$bin":"Zm8="}"#),
+        (b"\x81\xa4$bin\xa4Zm8=", r#"{"$$bin":"Zm8="}"#),
+        (b"\x81\xa5$$bin\x01", r#"{"$$$bin":1}"#),
+        (b"\x91\x81\xa1$\x81\xa4$oid\xc4\x01f", r#"[{"$$":{"$$oid":{"$bin":"Zg=="}}}]"#),
+        (b"\x82\xa4$bin\xa4Zm8=\xa1a\x01", r#"{"$bin":"Zm8=","a":1}"#),
+    ] {
+        assert_eq!(json_of(data), json);
+        assert_eq!(data_of(json), data, "{json}");
+    }
+    // Written by somebody who knows nothing of that.
+    assert_eq!(data_of(r#"{"_id":{"$oid":"5f"}}"#), b"\x81\xa3_id\x81\xa4$oid\xa25f");
+    assert_eq!(data_of(r#"{"$bin":"Zm8"}"#), b"\xc4\x02fo", "without padding");
+    let long = format!(r#"{{"${}":1}}"#, "k".repeat(300));
+    assert_eq!(json_of(&data_of(&long)), long.replacen('$', "$$", 1));
+    for json in [r#"{"$bin":1}"#, r#"[{"$bin":"?"}]"#, r#"{"$bin":{"$bin":""}}"#, r#"{"$bin":null}"#] {
+        assert!(refusal(json).contains("no base64"), "{json}: {}", refusal(json));
+    }
+}
+
+#[test]
 fn floats_that_json_cannot_express_are_null() {
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut data = Vec::new();

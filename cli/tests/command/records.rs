@@ -55,6 +55,26 @@ fn json_values_come_back_exactly_in_text_mode_too() {
 }
 
 #[test]
+fn bytes_and_maps_that_look_like_them_are_told_apart_in_both_codecs() {
+    within(|| {
+        let lines = "{\"$bin\":\"/w==\"}\n{\"$$bin\":\"/w==\"}\n[{\"$$oid\":{\"a\":1}}]\n";
+        for codec in [&[][..], &["--codec", "json"]] {
+            let finished = echo(&[&["--jsonl"], codec].concat()).feed(lines).expect_code(0);
+            let data = finished.text().lines().map(|line| {
+                let (_, rest) = line.split_once("\"data\":").unwrap();
+                rest.split_once(",\"ms\"").unwrap().0.to_owned() + "\n"
+            });
+            assert_eq!(data.collect::<String>(), lines, "{codec:?}");
+            // The bytes themselves, where they are asked for.
+            let raw = echo(&[&["--jsonl", "--raw"], codec].concat()).feed(lines).expect_code(0);
+            assert!(raw.stdout.starts_with(b"\xff\n{\"$$bin\""), "{codec:?}: {raw:?}");
+        }
+        let wrong = echo(&["--jsonl"]).feed("{\"$bin\":\"?\"}\n").expect_code(1);
+        assert!(wrong.text().contains("bad_input") && wrong.text().contains("no base64"), "{wrong:?}");
+    });
+}
+
+#[test]
 fn a_bad_line_is_an_error_in_its_place_with_file_and_line() {
     within(|| {
         let dir = Dir::new("bad-line");

@@ -3,7 +3,7 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Appends `bytes`, padded.
-pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     let digit =
         |group: u32, shift: u32| ALPHABET.get((group >> shift & 63) as usize).copied().unwrap_or(b'=');
     out.reserve(bytes.len().div_ceil(3).saturating_mul(4));
@@ -27,7 +27,7 @@ pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// The bytes of `text`. `None` if it is no base64: another character, a length that no bytes have, bits that are not zero behind
 /// the last byte, or padding that does not fit.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let digits = match text {
         [digits @ .., b'=', b'='] if text.len().is_multiple_of(4) => digits,
         [digits @ .., b'='] if text.len().is_multiple_of(4) => digits,
