@@ -1,6 +1,7 @@
 #!/bin/sh
-# Every SDK before the conformance kit, as one table (docs/conformance.md has it). Fails if one breaks a MUST, as far as its language
-# is here; those whose language is missing are left out, which is said.
+# Every SDK before the conformance kit, and the children in text mode that the specification prints, as one table
+# (docs/conformance.md has it). Fails if one breaks a MUST, as far as its language is here; those whose language is missing are left
+# out, which is said.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -32,4 +33,29 @@ if add go Go; then
     set -- "$@" --child "Go=$made/testee-go"
 fi
 if add perl Perl; then set -- "$@" --child "Perl=perl sdks/perl/testee.pl"; fi
+set -- "$@" --child "Rust, text@L1=$target/release/examples/testee"
+
+# Writes the block of code behind the mark `<!-- child.NAME -->` of the specification.
+printed() {
+    awk -v mark="<!-- child.$1 -->" '$0 == mark { found = 1; next }
+        found && /^```/ { if (open) exit; open = 1; next }
+        open { print }' protocol/SPEC.md >"$made/child.$1"
+    test -s "$made/child.$1"
+}
+if add bash bash; then
+    printed bash
+    set -- "$@" --plain-child "bash=bash $made/child.bash"
+fi
+if add gawk awk; then
+    printed awk
+    set -- "$@" --plain-child "awk=gawk -f $made/child.awk"
+fi
+if add jq jq; then
+    printed jq
+    set -- "$@" --plain-child "jq=jq --unbuffered -nRr -f $made/child.jq"
+fi
+if add tclsh Tcl; then
+    printed tcl
+    set -- "$@" --plain-child "Tcl=tclsh $made/child.tcl"
+fi
 exec "$target/release/stokehold" conform matrix --testee "$@"

@@ -8,15 +8,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use stokehold_protocol::Codec;
 
+use super::carrier::Carrier;
 use super::process::sweep;
 use super::referee::Referee;
 use super::stage::{Stage, Testee};
 use super::verdict::{Checked, Finding, Stop, Verdict};
 
-/// How much of the protocol a child speaks. Each level contains the one before.
+/// How much of the protocol a child speaks. Each level contains the one before, but for what only lines or only frames have.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Level {
+    /// The core in text: section 10 of the specification, and what of sections 1 to 9 does not depend on frames.
+    L1,
     /// The binary core: sections 1 to 9 of the specification without capabilities.
     L2,
     /// The core and `cancel`, `ping`, `meta`, ITEM, PROGRESS and LOG.
@@ -26,6 +30,7 @@ pub(crate) enum Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::L1 => "L1",
             Self::L2 => "L2",
             Self::L3 => "L3",
         })
@@ -48,7 +53,10 @@ pub(crate) enum Rank {
 pub(crate) struct Case {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
+    /// The lowest that has it.
     pub(crate) level: Level,
+    /// In what it can be played.
+    pub(crate) carrier: Carrier,
     pub(crate) rank: Rank,
     /// The statements of the specification it looks at.
     pub(crate) spec: &'static [&'static str],
@@ -58,17 +66,26 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// About a MUST of the binary core.
+    /// About a MUST of the core, whatever carries it.
     pub(crate) const fn must(
         id: &'static str,
         title: &'static str,
         spec: &'static [&'static str],
         play: fn(&mut Stage<'_>) -> Checked,
     ) -> Self {
-        Self { id, title, level: Level::L2, rank: Rank::Must, spec, is_needed: false, play }
+        Self {
+            id,
+            title,
+            level: Level::L1,
+            carrier: Carrier::Either,
+            rank: Rank::Must,
+            spec,
+            is_needed: false,
+            play,
+        }
     }
 
-    /// About a SHOULD of the binary core.
+    /// About a SHOULD of the core.
     pub(crate) const fn should(
         id: &'static str,
         title: &'static str,
@@ -88,9 +105,24 @@ impl Case {
         Self { rank: Rank::Info, ..Self::must(id, title, spec, play) }
     }
 
+    /// The same for what only frames have.
+    pub(crate) const fn of_frames(self) -> Self {
+        Self { level: Level::L2, carrier: Carrier::Frames, ..self }
+    }
+
+    /// The same for what only text mode has.
+    pub(crate) const fn of_lines(self) -> Self {
+        Self { carrier: Carrier::Lines, ..self }
+    }
+
     /// The same for what only the third level has.
     pub(crate) const fn of_level_3(self) -> Self {
         Self { level: Level::L3, ..self }
+    }
+
+    /// Whether it can be played in what a child speaks.
+    pub(crate) fn fits(&self, carrier: Carrier) -> bool {
+        self.carrier == Carrier::Either || self.carrier == carrier
     }
 
     /// The same, and the level is not reached by a child that cannot do it.
@@ -166,7 +198,13 @@ pub(crate) fn play_at_once(cases: &[&'static Case], testee: &Testee, mut told: i
 fn perform(case: &'static Case, testee: &Testee) -> Outcome {
     let begun = Instant::now();
     let mut stage = Stage::new(testee, case.id);
-    let ended = (case.play)(&mut stage);
+    let ended = match case.fits(testee.carrier) {
+        true => (case.play)(&mut stage),
+        false => Err(Stop::skip(format!(
+            "it is about {}, and this child is tested in {}",
+            case.carrier, testee.carrier
+        ))),
+    };
     let record = stage.record.borrow();
     let mut findings = each_once(&record.warnings);
     let mut remarks = record.notes.clone();
@@ -241,9 +279,9 @@ impl Score {
         self.outcomes.iter().filter(|outcome| outcome.verdict == verdict).count()
     }
 
-    /// Whether everything of that level holds: no MUST is broken, and nothing that it needs was skipped.
+    /// Whether everything up to that level holds: no MUST is broken, and nothing that it needs was skipped.
     fn holds(&self, level: Level) -> bool {
-        let mut of_level = self.outcomes.iter().filter(|outcome| outcome.case.level == level);
+        let mut of_level = self.outcomes.iter().filter(|outcome| outcome.case.level <= level);
         !of_level.any(|outcome| match outcome.verdict {
             Verdict::Fail | Verdict::Harness => true,
             Verdict::Skip => outcome.case.is_needed,
@@ -253,11 +291,13 @@ impl Score {
 
     /// The highest level whose cases all hold; none if not all were run.
     pub(crate) fn reached(&self) -> Option<Level> {
-        if !self.is_whole || !self.holds(Level::L2) {
-            return None;
-        }
-        let is_third = self.asked >= Level::L3 && self.holds(Level::L3);
-        Some(if is_third { Level::L3 } else { Level::L2 })
+        // What was played in lines says nothing about frames, and the other way round.
+        let levels: &[Level] = match self.asked {
+            Level::L1 => &[Level::L1],
+            Level::L2 => &[Level::L2],
+            Level::L3 => &[Level::L3, Level::L2],
+        };
+        levels.iter().copied().find(|level| self.is_whole && self.holds(*level))
     }
 
     /// Whether the run is a success.
@@ -277,8 +317,11 @@ impl Score {
     }
 }
 
-/// The third level is measured if the child lists what it is made of.
-pub(crate) fn level_of(referee: &Referee) -> Level {
+/// The first level is measured if the child speaks in lines, the third if it lists what that is made of.
+pub(crate) fn level_of(referee: &Referee, codec: Codec) -> Level {
+    if codec == Codec::Json {
+        return Level::L1;
+    }
     use stokehold_protocol::Capability::{Cancel, Meta, Ping};
     let lists = |capability| referee.hello.as_ref().is_some_and(|hello| hello.capabilities.has(capability));
     if [Cancel, Ping, Meta].into_iter().all(lists) { Level::L3 } else { Level::L2 }

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::baseline::Baseline;
+use super::carrier::Carrier;
 use super::case::{self, Case, Level, Outcome, Score};
 use super::cases;
 use super::process::{Setup, sweep};
@@ -26,8 +27,8 @@ use crate::{run, value};
 /// or the machine fails.
 #[derive(Debug, Args)]
 pub(crate) struct ChildArgs {
-    /// What the child is measured by: L2 is the binary core, L3 has cancel, ping, meta, items, progress and log; auto takes L3
-    /// if the child lists those capabilities
+    /// What the child is measured by: L1 is the core in text mode, L2 in binary frames, L3 has cancel, ping, meta, items, progress
+    /// and log; auto takes L1 if the child speaks text mode where both are on offer, L3 if it lists those capabilities
     #[arg(long, value_enum, default_value_t = LevelArg::Auto)]
     level: LevelArg,
 
@@ -87,6 +88,8 @@ pub(crate) struct ChildArgs {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum LevelArg {
     Auto,
+    #[value(name = "L1", alias = "l1")]
+    L1,
     #[value(name = "L2", alias = "l2")]
     L2,
     #[value(name = "L3", alias = "l3")]
@@ -104,6 +107,7 @@ impl ChildArgs {
         Ok(Testee {
             command: self.command.clone(),
             is_testee: self.testee,
+            carrier: Carrier::Either,
             sample: encoded(&self.sample)?.zip(encoded(&self.expect)?),
             patience: self.timeout,
             seed: self.seed,
@@ -167,30 +171,38 @@ pub(crate) fn measure(
     // Whatever a child leaves behind becomes the kit's child, so that it can be found and ended.
     set_child_subreaper(Some(getpid())).map_err(|error| format!("cannot adopt orphans: {error}"))?;
     let begun = Instant::now();
-    let (sdk, can) = introduce(testee)?;
-    // Every case would wait for the HELLO of a child that says none: one is enough to tell why.
-    let chosen = if can.is_some() { chosen } else { chosen.get(..1).unwrap_or_default() };
-    let can = can.unwrap_or(Level::L2);
     let asked = match level {
-        LevelArg::Auto => can,
-        LevelArg::L2 => Level::L2,
-        LevelArg::L3 => Level::L3,
+        LevelArg::Auto => None,
+        LevelArg::L1 => Some(Level::L1),
+        LevelArg::L2 => Some(Level::L2),
+        LevelArg::L3 => Some(Level::L3),
     };
+    let carrier_of = |level| if level == Level::L1 { Carrier::Lines } else { Carrier::Frames };
+    let mut testee = Testee { carrier: asked.map_or(Carrier::Either, carrier_of), ..testee.clone() };
+    let (sdk, can) = introduce(&testee)?;
+    let asked = asked.or(can).unwrap_or(Level::L2);
+    testee.carrier = carrier_of(asked);
+    let of_level = |case: &&'static Case| case.level <= asked && case.fits(testee.carrier) || !is_whole;
+    let mut chosen: Vec<_> = chosen.iter().copied().filter(of_level).collect();
+    // Every case would wait for the HELLO of a child that says none: one is enough to tell why.
+    if can.is_none() {
+        chosen.truncate(1);
+    }
     let mut outcomes = Vec::new();
     let mut ended = |outcome| {
         told(&outcome);
         outcomes.push(outcome);
     };
-    let of_level = chosen.iter().copied().filter(|case| case.level <= asked || !is_whole);
-    let (mut sessions, plays): (Vec<_>, Vec<_>) = of_level.partition(|case| case.group() == cases::SESSIONS);
+    let (mut sessions, plays): (Vec<_>, Vec<_>) =
+        chosen.into_iter().partition(|case| case.group() == cases::SESSIONS);
     if is_whole && !testee.is_testee {
         // Not a hundred lines about what is skipped.
         sessions.clear();
     }
     for case in plays {
-        ended(case::play(case, testee));
+        ended(case::play(case, &testee));
     }
-    case::play_at_once(&sessions, testee, ended);
+    case::play_at_once(&sessions, &testee, ended);
     Ok(Score { outcomes, asked, is_whole, took: begun.elapsed(), sdk })
 }
 
@@ -199,7 +211,7 @@ fn introduce(testee: &Testee) -> Result<(String, Option<Level>), String> {
     let mut stage = Stage::new(testee, "introduction");
     let greeted = stage.greeted_by(&Setup::default());
     let introduced = match &greeted {
-        Ok(session) => Ok((session.hello().sdk, Some(case::level_of(&session.referee)))),
+        Ok(session) => Ok((session.hello().sdk, Some(case::level_of(&session.referee, session.codec())))),
         Err(Stop::Harness(why)) => Err(why.clone()),
         Err(_) => {
             let said = stage.record.borrow().stderr.clone();

@@ -1,10 +1,11 @@
-//! What a case says over its wire, and what it hears: frames, tasks and their answers, and the end.
+//! What a case says over its wire, and what it hears: messages, tasks and their answers, and the end.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use stokehold_protocol::Recipient;
 
+use super::carrier::carried;
 use super::process::Ended;
 use super::referee::{Answer, Task};
 use super::session::{PARENT, Session};
@@ -26,20 +27,32 @@ impl Session {
         id
     }
 
-    /// Sends bytes that need not be a frame.
+    /// Sends bytes that need not be a message.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         if !self.quiet {
-            self.record.borrow_mut().trace.sent(bytes);
+            self.record.borrow_mut().trace.sent(bytes, self.codec());
         }
         self.unsent.extend(bytes);
     }
 
-    /// A frame of the parent, with the addresses it would have.
+    /// A message of the parent, with the addresses it would have: a frame, or a line.
     pub(crate) fn frame(&self, id: u32, request: &str, data: &[u8]) -> Vec<u8> {
-        frame(id, request, PARENT, Recipient::Process(self.address), data)
+        self.addressed(id, request, PARENT, Recipient::Process(self.address), data)
     }
 
-    /// Sends a frame. One with a request of the user's and an id is a task, and is counted as open.
+    /// The same with other addresses.
+    pub(crate) fn addressed(
+        &self,
+        id: u32,
+        request: &str,
+        sender: u64,
+        recipient: Recipient,
+        data: &[u8],
+    ) -> Vec<u8> {
+        carried(self.codec(), id, frame(id, request, sender, recipient, data))
+    }
+
+    /// Sends a message. One with a request of the user's and an id is a task, and is counted as open.
     pub(crate) fn send(&mut self, id: u32, request: &str, data: &[u8]) {
         let bytes = self.frame(id, request, data);
         if stokehold_protocol::Kind::of(request) == stokehold_protocol::Kind::User || request == "BATCH" {

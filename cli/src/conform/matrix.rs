@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use super::carrier::Carrier;
 use super::case::Score;
 use super::cases;
 use super::child::{LevelArg, measure};
@@ -21,15 +22,20 @@ use crate::run;
 /// stokehold conform matrix --testee --child 'rust=target/debug/examples/testee' --child 'python=python3 testee.py'
 #[derive(Debug, Args)]
 pub(crate) struct MatrixArgs {
-    /// A child: a name, `=`, and its command, whose words are separated by blanks
+    /// A child: a name, `=`, and its command, whose words are separated by blanks. It is measured by the level that `conform child`
+    /// would choose, or by the one behind the name: `NAME@L1=CMD`
     #[arg(long, required = true, value_name = "NAME=CMD", value_parser = child)]
     child: Vec<Named>,
+
+    /// Another child, which answers nothing of `sdks/TESTEE.md`
+    #[arg(long, value_name = "NAME=CMD", value_parser = child)]
+    plain_child: Vec<Named>,
 
     /// Only these cases: ids, or beginnings with a star (F1,L*)
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     case: Vec<String>,
 
-    /// They answer the requests of `sdks/TESTEE.md`
+    /// Each `--child` answers the requests of `sdks/TESTEE.md`
     #[arg(long)]
     testee: bool,
 
@@ -45,16 +51,21 @@ pub(crate) struct MatrixArgs {
 #[derive(Clone, Debug)]
 struct Named {
     name: String,
+    level: LevelArg,
     command: Vec<OsString>,
 }
 
 fn child(text: &str) -> Result<Named, String> {
     let (name, command) = text.split_once('=').ok_or("a child is given as NAME=CMD")?;
+    let (name, level) = match name.rsplit_once('@') {
+        Some((name, level)) => (name, LevelArg::from_str(level, true)?),
+        None => (name, LevelArg::Auto),
+    };
     let command: Vec<OsString> = command.split_whitespace().map(OsString::from).collect();
     if command.is_empty() {
         return Err(format!("{name:?} has no command"));
     }
-    Ok(Named { name: name.to_owned(), command })
+    Ok(Named { name: name.to_owned(), level, command })
 }
 
 /// Runs it.
@@ -65,15 +76,17 @@ pub(crate) fn run(args: &MatrixArgs) -> Exit {
         return Exit::Usage;
     }
     let mut scores = Vec::new();
-    for child in &args.child {
+    let children = args.child.iter().map(|child| (child, args.testee));
+    for (child, is_testee) in children.chain(args.plain_child.iter().map(|child| (child, false))) {
         let testee = Testee {
             command: child.command.clone(),
-            is_testee: args.testee,
+            is_testee,
+            carrier: Carrier::Either,
             sample: None,
             patience: args.timeout,
             seed: args.seed,
         };
-        match measure(&testee, LevelArg::Auto, &chosen, args.case.is_empty(), |_| {}) {
+        match measure(&testee, child.level, &chosen, args.case.is_empty(), |_| {}) {
             Ok(score) => scores.push((child.name.as_str(), score)),
             Err(why) => {
                 console::line(format_args!("error: {}: {}", child.name, console::escaped(&why)));

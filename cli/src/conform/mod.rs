@@ -1,10 +1,11 @@
 //! `stokehold conform`: whether a worker, in whatever language, keeps the protocol's rules.
 //!
 //! A case is a small play with a child of its own (`case`, `cases`); the `stage` starts children, a `session` is the wire to
-//! one, `dialogue` what is said over it, the `referee` knows the rules that hold in any case. That messages travel in binary
-//! frames is known to `session`, `dialogue` and `stage`, and to the cases of group F: another carrier is another session.
+//! one, `dialogue` what is said over it, the `referee` knows the rules that hold in any case. Whether messages travel in binary
+//! frames or in lines of text is the `carrier`'s business, and that of the cases of groups F and T, which are about one of them.
 
 mod baseline;
+mod carrier;
 mod case;
 mod cases;
 mod child;

@@ -18,6 +18,7 @@ use rustix::process::{
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+use super::carrier::Carrier;
 use super::verdict::{Checked, Stop};
 
 /// How a case wants its child.
@@ -85,17 +86,16 @@ pub(crate) struct Process {
 }
 
 /// The usual environment of a child, as a parent makes it.
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     ("STOKEHOLD_IO", "stdio"),
     ("STOKEHOLD_PROTO", "1"),
-    ("STOKEHOLD_CODEC", "msgpack"),
     ("STOKEHOLD_WORKER", "0"),
     ("STOKEHOLD_RUN", "0193a3f0-6a5e-7c21-b0c4-5d1f3a9e2b77"),
 ];
 
 impl Process {
-    /// Starts the command as a child.
-    pub(crate) fn start(words: &[OsString], setup: &Setup) -> Checked<Self> {
+    /// Starts the command as a child that is offered this carrier.
+    pub(crate) fn start(words: &[OsString], carrier: Carrier, setup: &Setup) -> Checked<Self> {
         let mut command = kit("launch")?;
         command.arg("--");
         // A shell moves descriptors that the standard library cannot.
@@ -108,7 +108,7 @@ impl Process {
             command.args(["sh", "-c", script, "sh"]);
         }
         command.args(words).process_group(0);
-        set_environment(&mut command, setup);
+        set_environment(&mut command, carrier, setup);
         let mut terminal = None;
         match setup.input {
             Input::Pipe => command.stdin(Stdio::piped()),
@@ -220,13 +220,14 @@ fn kit(step: &str) -> Checked<Command> {
     Ok(command)
 }
 
-fn set_environment(command: &mut Command, setup: &Setup) {
+fn set_environment(command: &mut Command, carrier: Carrier, setup: &Setup) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("STOKEHOLD_") {
             command.env_remove(name);
         }
     }
-    command.envs(ENVIRONMENT).env("STOKEHOLD_PARENT", std::process::id().to_string());
+    command.envs(ENVIRONMENT).env("STOKEHOLD_CODEC", carrier.offer());
+    command.env("STOKEHOLD_PARENT", std::process::id().to_string());
     for (name, value) in &setup.env {
         match value {
             Some(value) => command.env(name, value),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use stokehold_protocol::{ChildHello, Kind, Message, Recipient, check};
+use stokehold_protocol::{ChildHello, DataError, Kind, Message, MessageError, Quote, Recipient, check};
 
 use super::verdict::{Checked, Finding, Stop, must};
 
@@ -32,6 +32,21 @@ pub(crate) struct Answer {
     /// FINISHED, or else FAILED.
     pub(crate) finished: bool,
     pub(crate) data: Vec<u8>,
+    pub(crate) form: Form,
+}
+
+/// What an answer was, which the kit looks away from where it sent the like.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// A message of the protocol.
+    #[default]
+    Good,
+    /// A line with a good head, whose data stands for no value.
+    BadData,
+    /// A line that begins with its id and is no message.
+    BadLine,
+    /// Above the parent's `max_frame`.
+    TooLarge,
 }
 
 /// What is known of a connection.
@@ -60,7 +75,7 @@ pub(crate) struct Referee {
     pub(crate) loose: Vec<(String, Vec<u8>)>,
     /// SHOULDs that were not kept.
     pub(crate) warnings: Vec<Finding>,
-    /// Data of answers is not looked at: the kit sent data that is none, and it may come back.
+    /// Answers are not looked at closely: the kit sent what is no message or no data, and it may come back.
     pub(crate) blind: bool,
     /// Requests of the child that must be refused: their ids.
     pub(crate) asked: Vec<u32>,
@@ -134,6 +149,55 @@ impl Referee {
             })?;
         }
         self.later(id, &message)
+    }
+
+    /// A line whose data stands for no value; its message has nil instead.
+    pub(crate) fn take_bad_data(&mut self, id: u32, body: &[u8], error: DataError) -> Checked {
+        if !self.blind {
+            return Err(Stop::fail(
+                "T-14",
+                format!("the data of a line with id {id} is no value: {error}"),
+                "answer FAILED `bad_data` instead of what JSON cannot say, or the data model does not have",
+            ));
+        }
+        self.take(id, body)?;
+        if let Some(answer) = self.tasks.get_mut(&id).and_then(|task| task.answer.as_mut()) {
+            answer.form = Form::BadData;
+        }
+        Ok(())
+    }
+
+    /// A line that is no message.
+    pub(crate) fn take_bad_line(&mut self, id: u32, quote: Quote, error: MessageError) -> Checked {
+        if self.blind && self.answer_without_data(id, Form::BadLine) {
+            return Ok(());
+        }
+        Err(Stop::fail(
+            "T-7",
+            format!("the line {quote} is no message: {error}"),
+            "write every line as an id, a space, and a JSON array of exactly four: [request, sender, recipient, data]",
+        ))
+    }
+
+    /// A message above the kit's `max_frame`. Whether the kit asked for it.
+    pub(crate) fn take_too_large(&mut self, id: u32, what: &str) -> bool {
+        let is_asked_for = self.blind && self.answer_without_data(id, Form::TooLarge);
+        if is_asked_for {
+            self.warn(
+                "F-2",
+                what,
+                "answer FAILED `too_large` instead of a message above the parent's max_frame",
+            );
+        }
+        is_asked_for
+    }
+
+    /// Takes what cannot be read as the answer of an open task.
+    fn answer_without_data(&mut self, id: u32, form: Form) -> bool {
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| task.answer.is_none()) else { return false };
+        task.answer = Some(Answer { finished: true, data: Vec::new(), form });
+        self.answered.push(id);
+        true
     }
 
     /// The child's first frame.
@@ -252,7 +316,8 @@ impl Referee {
         }
         match name {
             "FINISHED" | "FAILED" => {
-                task.answer = Some(Answer { finished: name == "FINISHED", data: message.data.to_vec() });
+                let data = message.data.to_vec();
+                task.answer = Some(Answer { finished: name == "FINISHED", data, form: Form::Good });
                 self.answered.push(id);
                 if name == "FAILED" && task.request.starts_with(TESTEE_PREFIX) {
                     let request = task.request.clone();
@@ -322,8 +387,7 @@ fn failure(data: &[u8]) -> String {
     format!("{} {}", failure.code, failure.message)
 }
 
-fn statement_of(error: stokehold_protocol::DataError) -> &'static str {
-    use stokehold_protocol::DataError;
+fn statement_of(error: DataError) -> &'static str {
     match error {
         DataError::DuplicateKey => "D-5",
         DataError::Extension => "D-6",

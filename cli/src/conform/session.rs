@@ -1,4 +1,4 @@
-//! The wire between a case and its child: bytes out in the pieces that a case wants, frames in, and waiting that always ends.
+//! The wire between a case and its child: bytes out in the pieces that a case wants, messages in, and waiting that always ends.
 //!
 //! One thread does it all with `poll`: it goes on reading while it writes, as a parent must, unless a case tells it not to.
 
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use stokehold_protocol::{FrameEvent, Splitter};
+use stokehold_protocol::{Codec, FrameError, FrameEvent, Splitter};
 
+use super::carrier::{Carrier, line_of};
 use super::process::{Ended, Process, waiting};
 use super::random::Random;
 use super::referee::Referee;
@@ -100,6 +101,7 @@ pub(crate) struct Session {
     pub(crate) ends: Instant,
     /// The address that the child is given.
     pub(crate) address: u64,
+    carrier: Carrier,
     splitter: Splitter,
     pub(super) unsent: VecDeque<u8>,
     random: Random,
@@ -112,6 +114,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(
         process: Process,
+        carrier: Carrier,
         address: u64,
         record: Rc<RefCell<Record>>,
         random: Random,
@@ -129,7 +132,8 @@ impl Session {
             patience,
             ends,
             address,
-            splitter: Splitter::new(),
+            carrier,
+            splitter: carrier.splitter(),
             unsent: VecDeque::new(),
             random,
             next_id: 1,
@@ -141,6 +145,11 @@ impl Session {
     /// The child's frames up to this size are read: what the kit's HELLO says.
     pub(crate) fn set_max_frame(&mut self, max_frame: u32) {
         self.splitter.set_max_frame(max_frame);
+    }
+
+    /// In what the kit and the child speak.
+    pub(crate) fn codec(&self) -> Codec {
+        self.carrier.codec(self.splitter.codec())
     }
 
     /// Adds a remark to the record.
@@ -289,11 +298,11 @@ impl Session {
                 return Ok(());
             }
             return self.splitter.finish().map_err(|error| {
-                Stop::fail(
-                    "F-4",
-                    format!("the child's output ends inside a frame: {error}"),
-                    "write whole frames: the length counts the id and the body, and every byte of both must follow",
-                )
+                let (statement, hint) = match error {
+                    FrameError::UnfinishedLine { .. } => ("T-1", "end every line with LF, the last one too"),
+                    _ => ("F-4", "write whole frames: the length counts the id and the body, and every byte of both must follow"),
+                };
+                Stop::fail(statement, format!("the child's output ends too early: {error}"), hint)
             });
         }
         self.splitter.filled(count);
@@ -305,35 +314,64 @@ impl Session {
         matches!(self.process.ended(), Some(Ended::Signal(_)))
     }
 
+    /// A child that is offered lines only, and whose first bytes begin none ([T-8]).
+    fn expect_lines(&self) -> Checked {
+        if self.carrier != Carrier::Lines || self.splitter.codec() != Some(Codec::MessagePack) {
+            return Ok(());
+        }
+        Err(Stop::fail(
+            "T-8",
+            format!(
+                "the child's output does not begin like HELLO in a line, but with {}",
+                self.splitter.quote()
+            ),
+            "begin with [\"HELLO\",0,null,{\"v\":1}] on a line of its own; keep descriptor 1 for lines",
+        ))
+    }
+
     fn take_frames(&mut self) -> Checked {
         loop {
+            self.expect_lines()?;
+            let codec = self.codec();
             let event = self.splitter.next_frame().map_err(|error| {
+                let statement = if codec == Codec::Json { "T-6" } else { "F-1" };
                 Stop::fail(
-                    "F-1",
-                    format!("the child's output is no frame: {error}"),
-                    "keep descriptor 1 for frames: put /dev/null on 0 and standard error on 1 before any other code runs",
+                    statement,
+                    format!("the child's output is no message: {error}"),
+                    "keep descriptor 1 for the protocol: put /dev/null on 0 and standard error on 1 before any other code runs",
                 )
             })?;
             match event {
-                // The kit reads frames only: lines are not looked for, and so not found.
-                None | Some(FrameEvent::BadLine { .. } | FrameEvent::BadData { .. }) => return Ok(()),
+                None => return Ok(()),
                 Some(FrameEvent::TooLarge { id, len, .. }) => {
-                    return Err(Stop::fail(
-                        "F-2",
-                        format!("a frame of len {len} with id {id}, above the parent's max_frame"),
-                        "answer FAILED `too_large` instead of a frame above the parent's max_frame",
-                    ));
+                    let what = format!("a message of {len} bytes with id {id}, above the parent's max_frame");
+                    if !self.referee.take_too_large(id, &what) {
+                        return Err(Stop::fail(
+                            "F-2",
+                            what,
+                            "answer FAILED `too_large` instead of a message above the parent's max_frame",
+                        ));
+                    }
                 }
                 Some(FrameEvent::Frame { id, body }) => {
                     if !self.quiet {
-                        let mut bytes = stokehold_protocol::frame_header(id, body.len()).to_vec();
-                        bytes.extend_from_slice(body);
-                        self.record.borrow_mut().trace.received(&bytes);
+                        self.record.borrow_mut().trace.received(&as_received(codec, id, body), codec);
                     }
                     match &mut self.heard {
                         Some(heard) => heard.push(id, body),
                         None => self.referee.take(id, body)?,
                     }
+                }
+                Some(FrameEvent::BadData { id, head, error }) => {
+                    self.record
+                        .borrow_mut()
+                        .trace
+                        .note(format!("a line with id {id} whose data is none: {error}"));
+                    self.referee.take_bad_data(id, head, error)?;
+                }
+                Some(FrameEvent::BadLine { id, quote, error }) => {
+                    self.record.borrow_mut().trace.note(format!("the line {quote} is no message: {error}"));
+                    self.referee.take_bad_line(id, *quote, error)?;
                 }
             }
             // A request of the child's own: version 1 has no answer but this ([R-32]).
@@ -356,6 +394,18 @@ impl Session {
                 self.stderr.drain(..surplus);
             }
             Err(_) => {}
+        }
+    }
+}
+
+/// A message of the child as it came.
+fn as_received(codec: Codec, id: u32, body: &[u8]) -> Vec<u8> {
+    match codec {
+        Codec::Json => line_of(id, body),
+        Codec::MessagePack => {
+            let mut bytes = stokehold_protocol::frame_header(id, body.len()).to_vec();
+            bytes.extend_from_slice(body);
+            bytes
         }
     }
 }

@@ -9,6 +9,7 @@ use stokehold_protocol::limits::MAX_FRAME_DEFAULT;
 use stokehold_protocol::wire;
 use stokehold_protocol::{Capability, ChildHello};
 
+use super::carrier::Carrier;
 use super::process::{Process, Setup};
 use super::random::Random;
 use super::same::{self, Same};
@@ -25,6 +26,8 @@ pub(crate) struct Testee {
     pub(crate) command: Vec<OsString>,
     /// It answers the requests of `sdks/TESTEE.md`.
     pub(crate) is_testee: bool,
+    /// In what it is spoken to.
+    pub(crate) carrier: Carrier,
     /// Input and result of a task that is known to work; without it, DO echoes.
     pub(crate) sample: Option<(Vec<u8>, Vec<u8>)>,
     pub(crate) patience: Duration,
@@ -78,7 +81,10 @@ impl<'a> Stage<'a> {
         if self.children > 1 {
             self.record.borrow_mut().trace.note("another child");
         }
-        let process = Process::start(&self.testee.command, setup)?;
+        // What a child speaks that is offered something else, or nothing, is the case's own business.
+        let offers_other = setup.env.iter().any(|(name, _)| *name == "STOKEHOLD_CODEC");
+        let carrier = if offers_other { Carrier::Either } else { self.testee.carrier };
+        let process = Process::start(&self.testee.command, carrier, setup)?;
         // No process has such a number, and a child must not care.
         let address = (1 << 22) + self.children;
         let mut random = self.random.clone();
@@ -86,7 +92,8 @@ impl<'a> Stage<'a> {
         random.next();
         // Each child may take as long as a case with one.
         self.ends = self.ends.max(Instant::now() + self.testee.patience * STEPS / 2);
-        Ok(Session::new(process, address, Rc::clone(&self.record), random, self.testee.patience, self.ends))
+        let record = Rc::clone(&self.record);
+        Ok(Session::new(process, carrier, address, record, random, self.testee.patience, self.ends))
     }
 
     /// Starts a child and reads its HELLO.

@@ -1,8 +1,8 @@
-//! What went over the wire in a case, kept so that a failure can be shown: the frames as bytes and as messages.
+//! What went over the wire in a case, kept so that a failure can be shown: frames as bytes and as messages, lines as they are.
 
 use std::fmt::Write;
 
-use stokehold_protocol::{Message, Recipient, wire};
+use stokehold_protocol::{Codec, Message, Recipient, wire};
 
 use crate::console::escaped;
 use crate::value;
@@ -34,11 +34,12 @@ enum Entry {
 struct Piece {
     bytes: Vec<u8>,
     whole: usize,
+    codec: Codec,
 }
 
 impl Piece {
-    fn new(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.get(..KEPT_BYTES).unwrap_or(bytes).to_vec(), whole: bytes.len() }
+    fn new(bytes: &[u8], codec: Codec) -> Self {
+        Self { bytes: bytes.get(..KEPT_BYTES).unwrap_or(bytes).to_vec(), whole: bytes.len(), codec }
     }
 }
 
@@ -51,14 +52,14 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Bytes for the child: usually one frame.
-    pub(crate) fn sent(&mut self, bytes: &[u8]) {
-        self.add(Entry::Sent(Piece::new(bytes)));
+    /// Bytes for the child: usually one message.
+    pub(crate) fn sent(&mut self, bytes: &[u8], codec: Codec) {
+        self.add(Entry::Sent(Piece::new(bytes, codec)));
     }
 
-    /// A frame of the child.
-    pub(crate) fn received(&mut self, bytes: &[u8]) {
-        self.add(Entry::Received(Piece::new(bytes)));
+    /// A message of the child.
+    pub(crate) fn received(&mut self, bytes: &[u8], codec: Codec) {
+        self.add(Entry::Received(Piece::new(bytes, codec)));
     }
 
     pub(crate) fn note(&mut self, what: impl Into<String>) {
@@ -98,8 +99,21 @@ fn show(entry: &Entry, lines: &mut Vec<String>) {
         Entry::Received(piece) => ('←', piece),
         Entry::Note(what) => return lines.push(format!("  · {}", escaped(what))),
     };
+    if piece.codec == Codec::Json {
+        return lines.push(format!("  {arrow} {}", line(&piece.bytes, piece.whole)));
+    }
     lines.push(format!("  {arrow} {}", hex(&piece.bytes, piece.whole)));
     lines.push(format!("      {}", meaning(&piece.bytes, piece.whole)));
+}
+
+/// What stands in a line, its end too if it is not LF.
+fn line(bytes: &[u8], whole: usize) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let beginning: String = text.chars().take(SHOWN_CHARS).collect();
+    let is_cut = beginning.len() < text.len() || whole > bytes.len();
+    let rest = if is_cut { format!(" … {whole} bytes") } else { String::new() };
+    format!("{}{rest}", escaped(&beginning))
 }
 
 fn hex(bytes: &[u8], whole: usize) -> String {

@@ -1,4 +1,4 @@
-//! The test vectors of binary frames: read for the cases, and printed for readers in any language. The scripts of sessions are
+//! The test vectors, frames and lines: read for the cases, and printed for readers in any language. The scripts of sessions are
 //! given out too.
 
 use std::fmt::Write;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 use stokehold_protocol::vectors::{FRAMES, SESSIONS};
+use stokehold_protocol::{FrameEvent, Message, Splitter};
 
 use super::notation::{self, Names};
 use super::report;
@@ -48,7 +49,8 @@ pub(crate) fn run(args: &VectorsArgs) -> Exit {
     // One line at a time: a few of them are 32 MiB long.
     for vector in vectors {
         let bytes = vector.bytes();
-        let mut line = format!("{}\t{}\t{}\tframes\t", vector.id, vector.verdict, vector.stage);
+        let carrier = if vector.is_line { "text" } else { "frames" };
+        let mut line = format!("{}\t{}\t{}\t{carrier}\t", vector.id, vector.verdict, vector.stage);
         write_hex(&bytes, &mut line);
         let message = vector.message.as_ref().map(Value::to_string).unwrap_or_default();
         let _ = write!(line, "\t{message}\t{}\t", vector.spec);
@@ -93,6 +95,12 @@ pub(crate) struct Vector {
     pub(crate) id: String,
     pub(crate) verdict: String,
     pub(crate) stage: String,
+    /// It is a line of text mode, and no frame.
+    pub(crate) is_line: bool,
+    /// A child need not read it.
+    pub(crate) for_parents: bool,
+    /// MessagePack, or JSON, allows what this protocol does not.
+    pub(crate) stricter: bool,
     pub(crate) task: u32,
     pub(crate) message: Option<Value>,
     pub(crate) error: String,
@@ -117,6 +125,14 @@ impl Vector {
         Ok(data)
     }
 
+    /// The data of its message, as MessagePack; empty if there is none.
+    pub(crate) fn data(&self) -> Vec<u8> {
+        let mut splitter = if self.is_line { Splitter::lines() } else { Splitter::new() };
+        splitter.feed(&self.bytes());
+        let Ok(Some(FrameEvent::Frame { body, .. })) = splitter.next_frame() else { return Vec::new() };
+        Message::decode(body).map(|message| message.data.to_vec()).unwrap_or_default()
+    }
+
     /// The request's name, where there is a message.
     pub(crate) fn request(&self) -> &str {
         self.message.as_ref().and_then(|fields| fields.get(0)).and_then(Value::as_str).unwrap_or_default()
@@ -130,6 +146,9 @@ impl Vector {
             id: text("id"),
             verdict: text("verdict"),
             stage: text("stage"),
+            is_line: text("carrier") == "text",
+            for_parents: text("reader") == "parent",
+            stricter: fields.get("stricter") == Some(&Value::Bool(true)),
             task: number("task").and_then(|id| u32::try_from(id).ok()).unwrap_or(0),
             message: fields.get("msg").cloned(),
             error: text("error"),

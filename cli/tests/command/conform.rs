@@ -70,7 +70,12 @@ fn scripts() -> Vec<String> {
 }
 
 fn mutant() -> String {
-    root().join("cli/tests/command/conform/mutant.py").to_str().unwrap().to_owned()
+    script("mutant.py")
+}
+
+/// A child of these tests.
+fn script(name: &str) -> String {
+    root().join("cli/tests/command/conform").join(name).to_str().unwrap().to_owned()
 }
 
 fn conform(args: &[&str], child: &[&str]) -> Finished {
@@ -180,13 +185,43 @@ const MISTAKES: [(&str, &str, &str); 28] = [
     ("wrong_version", "H1", "V-2"),
 ];
 
+/// The same for a child in text mode.
+const MISTAKES_IN_TEXT: [(&str, &str, &str); 17] = [
+    ("answers_strays", "X3", "R-19"),
+    ("chokes_on_blank_lines", "T9", ""),
+    ("chokes_on_cr", "T4", ""),
+    ("forgets_dollars", "T7", "T-13"),
+    ("no_eof_exit", "L1", "L-1"),
+    ("no_id", "F1", "R-21"),
+    ("no_id", "T2", "R-21"),
+    ("pretty_prints", "T2", "T-7"),
+    ("prints_unguarded", "T2", "T-6"),
+    ("rounds_integers", "T16", "T-17"),
+    ("skips_what_is_no_line", "T12", "T-6"),
+    ("takes_any_array", "T11", "T-7"),
+    ("unfinished_line_is_a_line", "T5", "T-5"),
+    ("unfinished_line_is_a_line", "L6", ""),
+    ("wrong_id", "F1", "R-11"),
+    ("wrong_id", "T3", "R-11"),
+    ("wrong_id", "T17", ""),
+];
+
 #[test]
 fn every_mistake_is_found_by_the_case_that_is_meant_for_it() {
+    every_mistake_is_found(&MISTAKES, "mutant.py");
+}
+
+#[test]
+fn every_mistake_in_text_mode_is_found_by_the_case_that_is_meant_for_it() {
+    every_mistake_is_found(&MISTAKES_IN_TEXT, "text_mutant.py");
+}
+
+fn every_mistake_is_found(mistakes: &[(&str, &str, &str)], script_name: &str) {
     let Some(python) = python() else { return };
     within(|| {
-        let child = [python, "-IS".to_owned(), mutant()];
+        let child = [python, "-IS".to_owned(), script(script_name)];
         let with = |mistake: &str| [&["env".to_owned(), format!("MUTATION={mistake}")], &child[..]].concat();
-        let mistakes = MISTAKES.iter().map(|(name, case, statement)| Mistake {
+        let mistakes = mistakes.iter().map(|(name, case, statement)| Mistake {
             name,
             findings: vec![Finding { verdict: "FAIL", case, statement }],
             child: with(name),
@@ -196,7 +231,9 @@ fn every_mistake_is_found_by_the_case_that_is_meant_for_it() {
             |mistake: &Mistake<'_>| mistake.findings.iter().all(|it| it.case.starts_with("V."));
         let (of_scripts, others): (Vec<_>, Vec<_>) = mistakes.partition(is_of_a_script);
         assert_each_is_found(&others, &[], &child);
-        assert_each_is_found(&of_scripts, &["--testee"], &child);
+        if !of_scripts.is_empty() {
+            assert_each_is_found(&of_scripts, &["--testee"], &child);
+        }
     });
 }
 
@@ -359,6 +396,54 @@ fn a_testee_that_lacks_requests_is_skipped_where_they_are_needed() {
 }
 
 #[test]
+fn a_child_in_text_mode_reaches_the_first_level_and_may_write_floats_as_integers() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let mutant = script("text_mutant.py");
+        let good = conform(&["--timeout", "10s", "--report", "json"], &[&python, "-IS", &mutant]);
+        let report = report(&good);
+        assert_eq!(with_verdict(&report, "FAIL"), []);
+        assert_eq!((&report["asked"], &report["reached"]), (&"L1".into(), &"L1".into()));
+        // Frames are not looked at, and the cases about lines are.
+        let ids = |group: &str| {
+            let cases = report["cases"].as_array().unwrap().iter();
+            cases.filter(|case| case["id"].as_str().unwrap().starts_with(group)).count()
+        };
+        assert!(ids("T") >= 20 && ids("F") < 6 && ids("H") > 10, "{report:#}");
+        good.expect_code(0);
+        let variable = "MUTATION=writes_floats_as_integers";
+        let child = ["env", variable, &python, "-IS", &mutant];
+        let other = conform(&["--case", "T7,T16,T19", "--timeout", "10s", "--report", "json"], &child);
+        let warned = self::report(&other);
+        let warned = with_verdict(&warned, "WARN");
+        assert!(matches!(warned[..], [("T19", "T-11", _)]), "{warned:?}");
+        other.expect_code(0);
+    });
+}
+
+#[test]
+fn a_child_of_both_is_tested_in_what_was_asked_for_and_one_of_frames_alone_is_told() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let rust = testee();
+        let rust = rust.to_str().unwrap();
+        let args = ["--case", "F1,F11,T1,T7", "--timeout", "10s"];
+        let frames = conform(&args, &[rust]).expect_code(0);
+        assert!(frames.text().contains("SKIP    T1 ") && frames.text().contains("PASS    F11"), "{frames:?}");
+        let lines = conform(&[&args[..], &["--level", "L1"]].concat(), &[rust]).expect_code(0);
+        assert!(lines.text().contains("PASS    T7 ") && lines.text().contains("SKIP    F11"), "{lines:?}");
+        let mutant = mutant();
+        let deaf = conform(&["--level", "L1", "--timeout", "10s"], &[&python, "-IS", &mutant]).expect_code(1);
+        assert!(deaf.text().contains("[T-8]") && deaf.text().contains("level reached: none"), "{deaf:?}");
+        // What was heard stands in a failure as it came.
+        let mutant = script("text_mutant.py");
+        let child = ["env", "MUTATION=forgets_dollars", &python, "-IS", &mutant];
+        let failed = conform(&["--case", "T7", "--timeout", "10s"], &child).expect_code(1);
+        assert!(failed.text().contains("→ 7 [\"DO\",1234,12345,{\"$$bin\":\"Zm8=\"}]"), "{failed:?}");
+    });
+}
+
+#[test]
 fn known_failures_are_no_failures_until_they_pass() {
     let Some(python) = python() else { return };
     within(|| {
@@ -419,7 +504,7 @@ fn a_failure_shows_the_frames_and_what_to_do() {
 fn the_cases_are_listed_and_a_wrong_name_is_told() {
     within(|| {
         let listed = Run::new(["conform", "child", "--list", "--case", "F1,L*"]).feed("").expect_code(0);
-        assert!(listed.text().starts_with("F1   L2 must"), "{}", listed.text());
+        assert!(listed.text().starts_with("F1   L1 must"), "{}", listed.text());
         assert!(listed.text().lines().count() > 10);
         conform(&["--case", "Z9"], &["true"]).expect_code(2);
         let missing = conform(&["--case", "F1"], &["/no/such/program"]).expect_code(3);
@@ -466,7 +551,18 @@ fn a_matrix_has_a_column_for_each_child() {
         );
         let extensions = finished.text().lines().find(|line| line.starts_with("| X ")).unwrap();
         assert!(extensions.contains("1 / 2 1?") && extensions.contains("1 / 2 1!"), "{extensions}");
+        // A child in text mode stands beside one in frames, each at its own level.
+        let text = format!("text={python} -IS {}", script("text_mutant.py"));
+        let rust = format!("rust@L1={}", testee().display());
+        let args = ["conform", "matrix", "--testee", "--case", "F1,T2,S1", "--timeout", "10s"];
+        let children = ["--child", &rust, "--plain-child", &text, "--plain-child", &good];
+        let finished = Run::new([&args[..], &children].concat()).feed("").expect_code(0);
+        let row =
+            |group: &str| finished.text().lines().find(|line| line.starts_with(group)).unwrap().to_owned();
+        assert_eq!(row("| T "), "| T text mode | 1 / 1 | 1 / 1 | – |");
+        assert_eq!(row("| S "), "| S isolation | 1 / 1 | – | – |");
         Run::new(["conform", "matrix", "--child", "nonsense"]).feed("").expect_code(2);
+        Run::new(["conform", "matrix", "--child", "x@L9=true"]).feed("").expect_code(2);
     });
 }
 
@@ -540,8 +636,15 @@ fn the_vectors_are_printed_as_they_are_and_as_a_table() {
             ["F1.1", "accept", "data", "frames", "000000160000000794a2444fcd04d2cd303981a576616c756514"]
         );
         assert_eq!(lines[0][6..], ["M-1", "81a576616c756514"]);
-        let whole = lines.iter().find(|fields| fields[0] == "F6.1").unwrap();
-        assert_eq!(whole[4].len(), 2 * (16_777_215 + 4), "runs are expanded");
+        let named = |id: &str| lines.iter().find(|fields| fields[0] == id).unwrap();
+        assert_eq!(named("F6.1")[4].len(), 2 * (16_777_215 + 4), "runs are expanded");
+        // The bytes of `7 ["DO",1234,12345,{"value":20}]` and LF.
+        let line = "37205b22444f222c313233342c31323334352c7b2276616c7565223a32307d5d0a";
+        let message = r#"["DO",1234,12345,{"$map":[["value",20]]}]"#;
+        let data = "81a576616c756514";
+        assert_eq!(*named("T2.1"), ["T2.1", "accept", "data", "text", line, message, "T-1", data]);
+        assert_eq!(named("T14.2")[4].len(), 2 * (16_777_216 + 1));
+        assert!(lines.iter().filter(|fields| fields[3] == "text").count() >= 60);
     });
 }
 

@@ -1,13 +1,13 @@
 //! X: what a child meets that it does not know, or that is not for it, and must live with.
 
 use super::code;
-use super::codec::drive;
+use super::drive::drive;
 use crate::conform::case::Case;
 use crate::conform::process::{Ended, Setup};
 use crate::conform::referee::Answer;
 use crate::conform::same::{self, Same};
 use crate::conform::stage::{Greeting, Stage, grease};
-use crate::conform::trace::{frame, json};
+use crate::conform::trace::json;
 use crate::conform::verdict::{Checked, must};
 
 pub(super) static CASES: &[Case] = &[
@@ -23,12 +23,13 @@ pub(super) static CASES: &[Case] = &[
         &["V-5", "R-9", "R-17"],
         same_session,
     ),
-    Case::must("X8", "long names", &["M-3", "R-20"], |stage| drive(stage, "X8")),
-    Case::must("X9", "an empty name", &["M-3", "M-13"], |stage| drive(stage, "X9")),
+    Case::must("X8", "long names", &["M-3", "R-20"], |stage| drive(stage, "X8")).of_frames(),
+    Case::must("X9", "an empty name", &["M-3", "M-13"], |stage| drive(stage, "X9")).of_frames(),
     Case::should("X10", "words of a child that come from the parent", &["R-10"], words_of_a_child),
     Case::must("X11", "protocol requests with data that cannot be read", &["D-18"], unreadable_data),
     Case::must("X12", "any valid sender and recipient", &["M-11"], any_address),
-    Case::must("X13", "names with a dot, and names that are not ASCII", &["M-3"], |stage| drive(stage, "X1")),
+    Case::must("X13", "names with a dot, and names that are not ASCII", &["M-3"], |stage| drive(stage, "X1"))
+        .of_frames(),
     Case::should("X14", "requests behind DIE", &["S-6", "L-2"], behind_die),
 ];
 
@@ -62,13 +63,8 @@ fn one_way(stage: &mut Stage<'_>) -> Checked {
     let (input, _) = stage.sample();
     session.send(0, "DO", &input);
     session.send(0, "grease.unknown", &json("null"));
-    session.send_bytes(&frame(
-        0,
-        "grease.everyone",
-        0,
-        stokehold_protocol::Recipient::Everyone,
-        &json("null"),
-    ));
+    let everyone = stokehold_protocol::Recipient::Everyone;
+    session.send_bytes(&session.addressed(0, "grease.everyone", 0, everyone, &json("null")));
     stage.check_alive(&mut session)?;
     session.finish()
 }
@@ -191,7 +187,7 @@ fn any_address(stage: &mut Stage<'_>) -> Checked {
     {
         let id = session.fresh_id();
         session.referee.open(id);
-        session.send_bytes(&frame(id, "DO", sender, recipient, &input));
+        session.send_bytes(&session.addressed(id, "DO", sender, recipient, &input));
         let answer = session.answer(id)?;
         must(
             answer.finished,

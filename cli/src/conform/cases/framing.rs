@@ -16,19 +16,21 @@ use crate::conform::verdict::{Checked, Stop, must};
 
 pub(super) static CASES: &[Case] = &[
     Case::must("F1", "a task comes back with its id", &["R-19", "F-1", "M-1", "W-4"], echo),
-    Case::must("F2", "a frame a byte at a time", &["F-4"], byte_by_byte),
-    Case::must("F3", "many frames in one write, the last cut", &["F-4"], many_at_once),
-    Case::must("F4", "a frame cut at every place; the end inside one", &["F-4", "L-4"], cut_everywhere),
+    Case::must("F2", "a message a byte at a time", &["F-4"], byte_by_byte),
+    Case::must("F3", "many messages in one write, the last cut", &["F-4"], many_at_once),
+    Case::must("F4", "a frame cut at every place; the end inside one", &["F-4", "L-4"], cut_everywhere)
+        .of_frames(),
     Case::must(
         "F6",
         "a frame of exactly max_frame, and one byte more",
         &["F-10", "F-2", "F-12"],
         exactly_max_frame,
-    ),
-    Case::must("F11", "a length below 5", &["F-5", "F-7", "F-1"], too_short),
-    Case::must("F12", "a length above every frame", &["F-5", "F-7", "F-1"], too_long),
-    Case::must("F26", "a length without its bytes takes no memory", &["F-11", "D-9"], no_memory),
-    Case::should("F27", "answers in their shortest form", &["M-8"], shortest_form),
+    )
+    .of_frames(),
+    Case::must("F11", "a length below 5", &["F-5", "F-7", "F-1"], too_short).of_frames(),
+    Case::must("F12", "a length above every frame", &["F-5", "F-7", "F-1"], too_long).of_frames(),
+    Case::must("F26", "a length without its bytes takes no memory", &["F-11", "D-9"], no_memory).of_frames(),
+    Case::should("F27", "answers in their shortest form", &["M-8"], shortest_form).of_frames(),
 ];
 
 /// What leads out of the loop at a length that no frame has.

@@ -19,10 +19,10 @@ pub(super) static CASES: &[Case] = &[
     Case::must("L3", "DIE", &["L-2", "R-7"], die),
     Case::must("L4", "DIE behind tasks", &["L-2"], die_behind_tasks),
     Case::must("L5", "DIE with now, while a task runs", &["L-3"], die_now),
-    Case::must("L6", "the end of input inside a frame, behind tasks", &["L-4"], end_inside),
+    Case::must("L6", "the end of input inside a message, behind tasks", &["L-4"], end_inside),
     Case::info("L7", "SIGTERM", &["X-10"], terminated),
     Case::must("L8", "nobody reads its output any more", &["L-5"], no_reader),
-    Case::must("L9", "text and other nonsense where a frame should be", &["F-5", "F-7"], garbage),
+    Case::must("L9", "text and other nonsense where a frame should be", &["F-5", "F-7"], garbage).of_frames(),
     Case::must("L10", "its parent is killed", &["L-1", "L-5"], orphan),
     Case::must("L11", "twenty starts and ends, one after the other", &["L-1"], many_lives),
     Case::should("L12", "BYE is last, behind all answers", &["S-7"], bye),
@@ -113,7 +113,8 @@ fn end_inside(stage: &mut Stage<'_>) -> Checked {
     let half = session.frame(999, "DO", &json(r#"["half","of","this"]"#));
     session.send_bytes(half.get(..half.len() / 2).unwrap_or_default());
     session.close_input()?;
-    let hint = "drop a frame that is not whole, write out the answers there are, and exit with code 3";
+    let hint =
+        "drop a frame or line that is not whole, write out the answers there are, and exit with code 3";
     let ended = session.end("L-4", hint)?;
     must(ended != Ended::Code(0), "L-4", || format!("the child {ended}"), hint)?;
     session.should(ended == Ended::Code(3), "L-4", &format!("the child {ended}"), hint);

@@ -3,6 +3,7 @@
 mod batch;
 mod cancel;
 mod codec;
+mod drive;
 mod extension;
 mod failure;
 mod framing;
@@ -11,6 +12,7 @@ mod isolation;
 mod life;
 mod performance;
 mod session;
+mod text;
 mod window;
 
 use serde_json::Value;
@@ -20,9 +22,10 @@ use super::referee::Answer;
 use crate::value;
 
 /// The groups in their order, and what each is about.
-pub(crate) const GROUPS: [(&str, &str); 11] = [
+pub(crate) const GROUPS: [(&str, &str); 12] = [
     ("H", "handshake"),
     ("F", "frames and values"),
+    ("T", "text mode"),
     ("W", "windows"),
     ("X", "what may grow"),
     ("C", "cancel, ping, meta, news"),
@@ -38,10 +41,11 @@ pub(crate) const GROUPS: [(&str, &str); 11] = [
 pub(crate) const SESSIONS: &str = "V";
 
 fn all() -> impl Iterator<Item = &'static Case> {
-    let groups: [&'static [Case]; 12] = [
+    let groups: [&'static [Case]; 13] = [
         handshake::CASES,
         framing::CASES,
         codec::CASES,
+        text::CASES,
         window::CASES,
         extension::CASES,
         cancel::CASES,

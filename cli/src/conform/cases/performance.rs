@@ -13,9 +13,10 @@ pub(super) static CASES: &[Case] = &[
     Case::info("P1", "start to READY", &[], start),
     Case::info("P2", "a task there and back", &[], round_trip),
     Case::info("P3", "tasks a second, at its window", &[], rate),
-    Case::info("P4", "bytes a second, 64 KiB each", &[], |stage| throughput(stage, 64 << 10, 256)),
-    Case::info("P5", "bytes a second, 1 MiB each", &[], |stage| throughput(stage, 1 << 20, 32)),
-    Case::info("P6", "memory after 20,000 tasks", &["F-11"], growth),
+    Case::info("P4", "bytes a second, 64 KiB each", &[], |stage| throughput(stage, 64 << 10, 256))
+        .of_frames(),
+    Case::info("P5", "bytes a second, 1 MiB each", &[], |stage| throughput(stage, 1 << 20, 32)).of_frames(),
+    Case::info("P6", "memory after 20,000 tasks", &["F-11"], growth).of_frames(),
 ];
 
 /// A child without disturbances.

@@ -13,7 +13,7 @@ use super::code;
 use crate::conform::case::Case;
 use crate::conform::notation::{self, Names, Read};
 use crate::conform::process::{Ended, Setup};
-use crate::conform::referee::Answer;
+use crate::conform::referee::{Answer, Form};
 use crate::conform::same::Same;
 use crate::conform::script::{self, Action, Code, CodeKind, End, Frame, Io, Script, SignalName, Strength};
 use crate::conform::session::{Heard, PARENT, Pacing, Session};
@@ -48,13 +48,13 @@ pub(super) fn cases() -> &'static [Case] {
 
 fn case(entry: &'static Entry) -> Case {
     let Ok(Script { header, .. }) = &entry.script else {
-        return Case::must(&entry.id, "a script that cannot be read", &[], play);
+        return Case::must(&entry.id, "a script that cannot be read", &[], play).of_frames();
     };
     let of_strength = match header.strength {
         Strength::Must => Case::must,
         Strength::Should => Case::should,
     };
-    Case { level: header.level, ..of_strength(&entry.id, &header.why, &header.spec, play) }
+    Case { level: header.level, ..of_strength(&entry.id, &header.why, &header.spec, play).of_frames() }
 }
 
 fn play(stage: &mut Stage<'_>) -> Checked {
@@ -263,7 +263,11 @@ impl Player {
             if let Some(index) = self.find(id, &message, wanted.iter().copied())? {
                 return Ok(Some(index));
             }
-            let answer = Answer { finished: message.request != "FAILED", data: message.data.to_vec() };
+            let answer = Answer {
+                finished: message.request != "FAILED",
+                data: message.data.to_vec(),
+                form: Form::Good,
+            };
             if !self.script.header.needs.is_empty() && code(&answer) == "unknown_request" {
                 return Err(Stop::skip("the testee has no such request"));
             }
@@ -396,6 +400,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::conform::carrier::Carrier;
     use crate::conform::stage::Testee;
 
     #[test]
@@ -406,6 +411,7 @@ mod tests {
         let testee = Testee {
             command: Vec::new(),
             is_testee: true,
+            carrier: Carrier::Frames,
             sample: None,
             patience: Duration::from_secs(1),
             seed: 1,
