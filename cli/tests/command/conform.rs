@@ -5,7 +5,7 @@ mod mutants;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -128,15 +128,54 @@ const QUICK: &str = "H*,F1,F2,F3,F7,F8,F9,F10,F13,F14,F15,F16,F17,F18,F19,F2*,W*
 fn the_child_of_the_specification_breaks_no_must() {
     let Some(python) = python() else { return };
     within(|| {
-        let spec = fs::read_to_string(root().join("protocol/SPEC.md")).unwrap();
-        let code = spec.split("<!-- child.py -->\n```python\n").nth(1).unwrap().split("```").next().unwrap();
         let dir = Dir::new("spec-child");
-        let path = dir.file("child.py", code);
+        let path = dir.file("child.py", printed("child.py"));
         let args = ["--case", QUICK, "--report", "json", "--timeout", "10s"];
         let finished = conform(&args, &[&python, "-IS", &path]);
         let report = report(&finished);
         assert_eq!(with_verdict(&report, "FAIL"), []);
         finished.expect_code(0);
+    });
+}
+
+/// The block of code behind that mark of the specification.
+fn printed(name: &str) -> String {
+    let spec = fs::read_to_string(root().join("protocol/SPEC.md")).unwrap();
+    let (_, behind) = spec.split_once(&format!("<!-- {name} -->\n```")).unwrap();
+    let (_, code) = behind.split_once('\n').unwrap();
+    code.split_once("\n```").unwrap().0.to_owned() + "\n"
+}
+
+/// A shell reads byte by byte, so that long lines stand aside here; `sdks/matrix.sh` has them too.
+const QUICK_IN_TEXT: &str = "H1,H2,H6,H7,H8,H10,H15,H16,F*,T1,T2,T4,T5,T6,T7,T9,T10,T11,T12,T13,T15,T16,T17,T18,T19,W1,W3,W4,W12,X*,C4,L1,L2,L3,L4,L5,L6,L8,L10,L12,L14,S9";
+
+#[test]
+fn the_children_in_text_mode_of_the_specification_break_no_must() {
+    let children: [(&[&str], &str); 4] = [
+        (&["bash"], "child.bash"),
+        (&["gawk", "-f"], "child.awk"),
+        (&["jq", "--unbuffered", "-nRr", "-f"], "child.jq"),
+        (&["tclsh"], "child.tcl"),
+    ];
+    within(|| {
+        let dir = Dir::new("spec-text-children");
+        thread::scope(|scope| {
+            for (words, name) in children {
+                if Command::new(words[0]).arg("--version").stdin(Stdio::null()).output().is_err() {
+                    eprintln!("skipped: there is no {}", words[0]);
+                    continue;
+                }
+                let path = dir.file(name, printed(name));
+                scope.spawn(move || {
+                    let args = ["--case", QUICK_IN_TEXT, "--report", "json", "--timeout", "10s"];
+                    let finished = conform(&args, &[words, &[path.as_str()]].concat());
+                    let report = report(&finished);
+                    assert_eq!(with_verdict(&report, "FAIL"), [], "{name}");
+                    assert_eq!(report["asked"], "L1", "{name}");
+                    finished.expect_code(0);
+                });
+            }
+        });
     });
 }
 
