@@ -215,7 +215,13 @@ mod tests {
             assert_eq!(shortest.is_empty(), vector.message.is_none(), "{}", vector.id);
             if line.contains(r#""canonical":true"#) {
                 canonical += 1;
-                assert!(vector.bytes().ends_with(&shortest), "{}", vector.id);
+                // What a line says is data in its shortest form when it was read.
+                let is_same = if vector.is_line {
+                    vector.data() == shortest
+                } else {
+                    vector.bytes().ends_with(&shortest)
+                };
+                assert!(is_same, "{}", vector.id);
             }
         }
         assert!(canonical > 100, "{canonical}");
