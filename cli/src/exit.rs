@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     NoWorkers,
     /// The workers broke the protocol so often that they were given up.
     Protocol,
+    /// A child that was played ends so.
+    Played(u8),
     /// A signal asked for the end.
     Signal(Signal),
 }
@@ -30,6 +32,7 @@ impl Exit {
             Self::Usage => 2,
             Self::NoWorkers => 3,
             Self::Protocol => 4,
+            Self::Played(code) => code,
             Self::Signal(signal) => u8::try_from(signal.as_raw()).unwrap_or(0).saturating_add(128),
         }
     }

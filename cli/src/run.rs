@@ -102,6 +102,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
 
+    /// How long a worker may take to get ready, from its first word on: for its imports, its model
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    ready_timeout: Duration,
+
     /// What is offered to the workers: json is text mode alone, to look at what is said; a worker must know it
     ///
     /// Without it both are on offer, and what a worker speaks is recognised by its first bytes.
@@ -238,7 +242,13 @@ fn builder(args: &RunArgs) -> stokehold::PoolBuilder {
     let policy = args.timeout.map_or(policy, |limit| policy.timeout(limit));
     let command = WorkerCommand::new(program).args(words);
     let command = if args.codec.is_some() { command.text_mode() } else { command };
-    let builder = Pool::builder(command).policy(policy).record_events();
+    // A worker has five seconds for its first word; the pool waits for all of the first one's start.
+    let start_timeout = args.ready_timeout.saturating_add(Duration::from_secs(5));
+    let builder = Pool::builder(command)
+        .policy(policy)
+        .ready_timeout(args.ready_timeout)
+        .start_timeout(start_timeout)
+        .record_events();
     match args.jobs {
         Some(jobs) => builder.workers(usize::from(jobs)),
         None => builder,

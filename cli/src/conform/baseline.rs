@@ -54,7 +54,7 @@ impl Baseline {
     pub(crate) fn rewrite(&self, score: &Score, strict: bool) -> Result<(), String> {
         let ran: BTreeSet<&str> = score.outcomes.iter().map(|outcome| outcome.case.id).collect();
         let mut text = String::from(
-            "# Cases that are known to fail; `stokehold conform child --baseline FILE --fix` writes this.\n",
+            "# Cases that are known to fail; `stokehold conform … --baseline FILE --fix` writes this.\n",
         );
         for id in self.known.iter().filter(|id| !ran.contains(id.as_str())) {
             text.push_str(id);

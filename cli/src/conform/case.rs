@@ -48,20 +48,34 @@ pub(crate) enum Rank {
     Info,
 }
 
-/// One case: a small play with a child, which ends with a verdict.
+/// What a report says of a case, whoever is tested by it.
 #[derive(Debug)]
-pub(crate) struct Case {
+pub(crate) struct Description {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
-    /// The lowest that has it.
-    pub(crate) level: Level,
-    /// In what it can be played.
-    pub(crate) carrier: Carrier,
+    /// The lowest that has it; parents have none.
+    pub(crate) level: Option<Level>,
     pub(crate) rank: Rank,
     /// The statements of the specification it looks at.
     pub(crate) spec: &'static [&'static str],
     /// A child that is to have this level must not be skipped here.
     pub(crate) is_needed: bool,
+}
+
+impl Description {
+    /// The group: the letters of the id.
+    pub(crate) fn group(&self) -> &'static str {
+        let end = self.id.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(self.id.len());
+        self.id.get(..end).unwrap_or(self.id)
+    }
+}
+
+/// One case: a small play with a child, which ends with a verdict.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) about: Description,
+    /// In what it can be played.
+    pub(crate) carrier: Carrier,
     pub(crate) play: fn(&mut Stage<'_>) -> Checked,
 }
 
@@ -73,16 +87,9 @@ impl Case {
         spec: &'static [&'static str],
         play: fn(&mut Stage<'_>) -> Checked,
     ) -> Self {
-        Self {
-            id,
-            title,
-            level: Level::L1,
-            carrier: Carrier::Either,
-            rank: Rank::Must,
-            spec,
-            is_needed: false,
-            play,
-        }
+        let level = Some(Level::L1);
+        let about = Description { id, title, level, rank: Rank::Must, spec, is_needed: false };
+        Self { about, carrier: Carrier::Either, play }
     }
 
     /// About a SHOULD of the core.
@@ -92,7 +99,7 @@ impl Case {
         spec: &'static [&'static str],
         play: fn(&mut Stage<'_>) -> Checked,
     ) -> Self {
-        Self { rank: Rank::Should, ..Self::must(id, title, spec, play) }
+        Self::must(id, title, spec, play).ranked(Rank::Should)
     }
 
     /// Tells something, and never fails.
@@ -102,12 +109,20 @@ impl Case {
         spec: &'static [&'static str],
         play: fn(&mut Stage<'_>) -> Checked,
     ) -> Self {
-        Self { rank: Rank::Info, ..Self::must(id, title, spec, play) }
+        Self::must(id, title, spec, play).ranked(Rank::Info)
+    }
+
+    pub(super) const fn of_level(self, level: Level) -> Self {
+        Self { about: Description { level: Some(level), ..self.about }, ..self }
+    }
+
+    const fn ranked(self, rank: Rank) -> Self {
+        Self { about: Description { rank, ..self.about }, ..self }
     }
 
     /// The same for what only frames have.
     pub(crate) const fn of_frames(self) -> Self {
-        Self { level: Level::L2, carrier: Carrier::Frames, ..self }
+        Self { carrier: Carrier::Frames, ..self.of_level(Level::L2) }
     }
 
     /// The same for what only text mode has.
@@ -117,7 +132,7 @@ impl Case {
 
     /// The same for what only the third level has.
     pub(crate) const fn of_level_3(self) -> Self {
-        Self { level: Level::L3, ..self }
+        self.of_level(Level::L3)
     }
 
     /// Whether it can be played in what a child speaks.
@@ -127,20 +142,14 @@ impl Case {
 
     /// The same, and the level is not reached by a child that cannot do it.
     pub(crate) const fn needed(self) -> Self {
-        Self { is_needed: true, ..self }
-    }
-
-    /// The group: the letters of the id.
-    pub(crate) fn group(&self) -> &'static str {
-        let end = self.id.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(self.id.len());
-        self.id.get(..end).unwrap_or(self.id)
+        Self { about: Description { is_needed: true, ..self.about }, ..self }
     }
 }
 
 /// What came of a case.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) case: &'static Case,
+    pub(crate) case: &'static Description,
     pub(crate) verdict: Verdict,
     /// What was broken, the worst first.
     pub(crate) findings: Vec<Finding>,
@@ -161,20 +170,32 @@ pub(crate) fn play(case: &'static Case, testee: &Testee) -> Outcome {
 }
 
 /// Plays cases that need no quiet machine, several at a time. They are told in their order.
-pub(crate) fn play_at_once(cases: &[&'static Case], testee: &Testee, mut told: impl FnMut(Outcome)) {
+pub(crate) fn play_at_once(cases: &[&'static Case], testee: &Testee, told: impl FnMut(Outcome)) {
+    let hands = thread::available_parallelism().map_or(1, usize::from);
+    at_once(cases, hands, |case| perform(case, testee), told);
+    // Only now: it takes every process for one that escaped.
+    sweep();
+}
+
+/// Does something with each of the items, so many at a time. The outcomes are told in the order of the items.
+pub(crate) fn at_once<T: Copy + Sync>(
+    items: &[T],
+    hands: usize,
+    work: impl Fn(T) -> Outcome + Sync,
+    mut told: impl FnMut(Outcome),
+) {
     let next = AtomicUsize::new(0);
     let (sender, outcomes) = mpsc::channel();
-    let hands = thread::available_parallelism().map_or(1, usize::from).min(cases.len());
     thread::scope(|scope| {
-        for _ in 0..hands {
-            let (sender, next) = (sender.clone(), &next);
+        for _ in 0..hands.min(items.len()) {
+            let (sender, next, work) = (sender.clone(), &next, &work);
             scope.spawn(move || {
                 let due = || {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    cases.get(index).map(|case| (index, *case))
+                    items.get(index).map(|item| (index, *item))
                 };
-                while let Some((index, case)) = due() {
-                    if sender.send((index, perform(case, testee))).is_err() {
+                while let Some((index, item)) = due() {
+                    if sender.send((index, work(item))).is_err() {
                         return;
                     }
                 }
@@ -191,13 +212,11 @@ pub(crate) fn play_at_once(cases: &[&'static Case], testee: &Testee, mut told: i
             }
         }
     });
-    // Only now: it takes every process for one that escaped.
-    sweep();
 }
 
 fn perform(case: &'static Case, testee: &Testee) -> Outcome {
     let begun = Instant::now();
-    let mut stage = Stage::new(testee, case.id);
+    let mut stage = Stage::new(testee, case.about.id);
     let ended = match case.fits(testee.carrier) {
         true => (case.play)(&mut stage),
         false => Err(Stop::skip(format!(
@@ -206,11 +225,30 @@ fn perform(case: &'static Case, testee: &Testee) -> Outcome {
         ))),
     };
     let record = stage.record.borrow();
-    let mut findings = each_once(&record.warnings);
-    let mut remarks = record.notes.clone();
+    let (verdict, findings, remarks) =
+        conclude(case.about.rank, ended, &record.warnings, record.notes.clone());
+    Outcome {
+        case: &case.about,
+        verdict,
+        findings,
+        remarks,
+        trace: record.trace.lines(),
+        stderr: record.stderr.clone(),
+        took: begun.elapsed(),
+    }
+}
+
+/// What comes of a case that ended so: the verdict, what was broken with the worst first, and what there is to know.
+pub(crate) fn conclude(
+    rank: Rank,
+    ended: Checked,
+    warnings: &[Finding],
+    mut remarks: Vec<String>,
+) -> (Verdict, Vec<Finding>, Vec<String>) {
+    let mut findings = each_once(warnings);
     let warned = if findings.is_empty() { Verdict::Pass } else { Verdict::Warn };
     let verdict = match ended {
-        Ok(()) if case.rank == Rank::Info && warned == Verdict::Pass => Verdict::Info,
+        Ok(()) if rank == Rank::Info && warned == Verdict::Pass => Verdict::Info,
         Ok(()) => warned,
         Err(Stop::Skip(why)) => {
             remarks.insert(0, why);
@@ -222,22 +260,14 @@ fn perform(case: &'static Case, testee: &Testee) -> Outcome {
         }
         Err(Stop::Fail(finding)) => {
             findings.insert(0, finding);
-            match case.rank {
+            match rank {
                 Rank::Must => Verdict::Fail,
                 Rank::Should => Verdict::Warn,
                 Rank::Info => Verdict::Info,
             }
         }
     };
-    Outcome {
-        case,
-        verdict,
-        findings,
-        remarks,
-        trace: record.trace.lines(),
-        stderr: record.stderr.clone(),
-        took: begun.elapsed(),
-    }
+    (verdict, findings, remarks)
 }
 
 /// A SHOULD that was not kept many times is told once, with how often.
@@ -265,8 +295,8 @@ fn each_once(warnings: &[Finding]) -> Vec<Finding> {
 #[derive(Debug)]
 pub(crate) struct Score {
     pub(crate) outcomes: Vec<Outcome>,
-    /// The level that the child is measured by.
-    pub(crate) asked: Level,
+    /// The level that a child is measured by; none for a parent.
+    pub(crate) asked: Option<Level>,
     /// All cases were run, so that a level can be told.
     pub(crate) is_whole: bool,
     pub(crate) took: Duration,
@@ -281,7 +311,7 @@ impl Score {
 
     /// Whether everything up to that level holds: no MUST is broken, and nothing that it needs was skipped.
     fn holds(&self, level: Level) -> bool {
-        let mut of_level = self.outcomes.iter().filter(|outcome| outcome.case.level <= level);
+        let mut of_level = self.outcomes.iter().filter(|outcome| outcome.case.level <= Some(level));
         !of_level.any(|outcome| match outcome.verdict {
             Verdict::Fail | Verdict::Harness => true,
             Verdict::Skip => outcome.case.is_needed,
@@ -292,7 +322,7 @@ impl Score {
     /// The highest level whose cases all hold; none if not all were run.
     pub(crate) fn reached(&self) -> Option<Level> {
         // What was played in lines says nothing about frames, and the other way round.
-        let levels: &[Level] = match self.asked {
+        let levels: &[Level] = match self.asked? {
             Level::L1 => &[Level::L1],
             Level::L2 => &[Level::L2],
             Level::L3 => &[Level::L3, Level::L2],
@@ -303,17 +333,18 @@ impl Score {
     /// Whether the run is a success.
     pub(crate) fn is_good(&self, strict: bool) -> bool {
         let broken = self.count(Verdict::Fail) > 0 || strict && self.count(Verdict::Warn) > 0;
-        let missed = self.is_whole && self.reached() < Some(self.asked);
+        let missed = self.is_whole && self.reached() < self.asked;
         !broken && !missed && self.count(Verdict::Harness) == 0
     }
 
-    /// The level reached, in words.
-    pub(crate) fn level_line(&self) -> String {
-        match self.reached() {
+    /// The level reached, in words; nothing for a parent.
+    pub(crate) fn level_line(&self) -> Option<String> {
+        self.asked?;
+        Some(match self.reached() {
             Some(level) => format!("level reached: {level}"),
             None if self.is_whole => "level reached: none".to_owned(),
             None => "level reached: not told, because not all cases were run".to_owned(),
-        }
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `stokehold conform`: whether a worker, in whatever language, keeps the protocol's rules.
+//! `stokehold conform`: whether a worker or a parent, in whatever language, keeps the protocol's rules.
 //!
 //! A case is a small play with a child of its own (`case`, `cases`); the `stage` starts children, a `session` is the wire to
 //! one, `dialogue` what is said over it, the `referee` knows the rules that hold in any case. Whether messages travel in binary
@@ -13,6 +13,8 @@ mod dialogue;
 mod launch;
 mod matrix;
 mod notation;
+mod options;
+mod parent;
 mod process;
 mod random;
 mod referee;
@@ -29,10 +31,10 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
 
-/// Tests workers against the specification
+/// Tests workers and parents against the specification
 ///
-/// For authors of workers in any language: a worker is started again and again, and each time one thing is tried that a parent
-/// may do to it. What it does wrong is told with the statement of the specification, the bytes, and a hint.
+/// For authors of workers and parents in any language: what is tested is started again and again, and each time one thing is tried
+/// that the other side may do to it. What it does wrong is told with the statement of the specification, the bytes, and a hint.
 #[derive(Debug, Args)]
 pub(crate) struct ConformArgs {
     #[command(subcommand)]
@@ -42,6 +44,7 @@ pub(crate) struct ConformArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     Child(child::ChildArgs),
+    Parent(parent::ParentArgs),
     Matrix(matrix::MatrixArgs),
     Vectors(vectors::VectorsArgs),
     /// Becomes a child that dies with the kit
@@ -50,15 +53,20 @@ enum What {
     /// Holds the pipes of a child, to be killed
     #[command(hide = true)]
     Hold(launch::HoldArgs),
+    /// Plays a child for a parent under test
+    #[command(hide = true)]
+    Villain(parent::VillainArgs),
 }
 
 /// Does what was asked.
 pub(crate) fn run(args: &ConformArgs) -> Exit {
     match &args.what {
         What::Child(args) => child::run(args),
+        What::Parent(args) => parent::run(args),
         What::Matrix(args) => matrix::run(args),
         What::Vectors(args) => vectors::run(args),
         What::Launch(args) => launch::launch(args),
         What::Hold(args) => launch::hold(args),
+        What::Villain(args) => parent::play_villain(args),
     }
 }

@@ -17,6 +17,7 @@ use rustix::process::{
     pidfd_open, waitid, waitpid,
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde::{Deserialize, Serialize};
 
 use super::carrier::Carrier;
 use super::verdict::{Checked, Stop};
@@ -51,6 +52,14 @@ impl Default for Setup {
             tiny_pipes: false,
             far_descriptors: false,
         }
+    }
+}
+
+impl Setup {
+    /// The environment of a parent: it is nobody's child.
+    pub(crate) fn of_a_parent() -> Self {
+        let names = ENVIRONMENT.iter().map(|(name, _)| *name).chain(["STOKEHOLD_PARENT"]);
+        Self { env: names.map(|name| (name, None)).collect(), ..Self::default() }
     }
 }
 
@@ -193,6 +202,18 @@ impl Process {
         line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024))
     }
 
+    /// The largest peak of resident memory, in bytes, of the process and of everything below it.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        peak_of(self.pid(), 0)
+    }
+
+    /// Whether one of its threads runs, or would if there were a processor for it.
+    pub(crate) fn is_running(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let mut stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        stats.any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R')))
+    }
+
     /// Clock ticks (usually hundredths of a second) of processor time, as far as they can be told.
     pub(crate) fn ticks(&self) -> Option<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
@@ -201,6 +222,22 @@ impl Process {
             fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse().ok()).collect();
         (ticks.len() == 2).then(|| ticks.iter().sum())
     }
+}
+
+fn peak_of(pid: u32, depth: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    let own = kib.unwrap_or(0).saturating_mul(1024);
+    // Deep enough for a shell around a parent and another around its children.
+    if depth >= 8 {
+        return own;
+    }
+    children_of(&format!("/proc/{pid}/task"))
+        .into_iter()
+        .filter_map(|child| u32::try_from(child).ok())
+        .map(|child| peak_of(child, depth + 1))
+        .fold(own, u64::max)
 }
 
 impl Drop for Process {
@@ -267,15 +304,56 @@ pub(crate) fn sweep() -> usize {
 
 /// The children of this process.
 fn adopted() -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    children_of("/proc/self/task").into_iter().filter_map(Pid::from_raw).collect()
+}
+
+/// The children of all threads of a process, by its directory of them.
+fn children_of(threads: &str) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(threads) else { return Vec::new() };
     let lists =
         threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let numbers: Vec<i32> = lists.flat_map(|list| numbers(&list)).collect();
-    numbers.into_iter().filter_map(Pid::from_raw).collect()
+    lists.flat_map(|list| numbers(&list)).collect()
 }
 
 fn numbers(list: &str) -> Vec<i32> {
     list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Whether a process is there and no zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// A process as no other can be taken for it: its number, and when it was started, in clock ticks.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Identity {
+    pub(crate) pid: u32,
+    born: u64,
+}
+
+impl Identity {
+    /// Of a process that is there.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(") ")?;
+        Some(Self { pid, born: fields.split(' ').nth(19)?.parse().ok()? })
+    }
+
+    /// Whether it is still there, and no zombie.
+    pub(crate) fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self) && is_alive(self.pid)
+    }
+
+    /// Kills it, if it is still there.
+    pub(crate) fn kill(self) {
+        if self.is_alive()
+            && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 /// Bytes that wait in a pipe.

@@ -376,7 +376,11 @@ impl Referee {
     pub(crate) fn warn(&mut self, statement: &'static str, what: impl Into<String>, hint: &str) {
         // What is wrong in every frame is told a few times only.
         if self.warnings.len() < WARNINGS_KEPT {
-            self.warnings.push(Finding { statement, what: what.into(), hint: hint.to_owned() });
+            self.warnings.push(Finding {
+                statement: statement.into(),
+                what: what.into(),
+                hint: hint.to_owned(),
+            });
         }
     }
 }
@@ -387,7 +391,8 @@ fn failure(data: &[u8]) -> String {
     format!("{} {}", failure.code, failure.message)
 }
 
-fn statement_of(error: DataError) -> &'static str {
+/// The statement that data with such a mistake breaks.
+pub(super) fn statement_of(error: DataError) -> &'static str {
     match error {
         DataError::DuplicateKey => "D-5",
         DataError::Extension => "D-6",

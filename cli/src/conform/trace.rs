@@ -57,6 +57,16 @@ impl Trace {
         self.add(Entry::Sent(Piece::new(bytes, codec)));
     }
 
+    /// The beginning of a frame that was sent, which has so many bytes.
+    pub(crate) fn sent_of(&mut self, beginning: &[u8], whole: usize) {
+        self.add(Entry::Sent(Piece { whole, ..Piece::new(beginning, Codec::MessagePack) }));
+    }
+
+    /// The beginning of a frame of the peer, which has so many bytes.
+    pub(crate) fn received_of(&mut self, beginning: &[u8], whole: usize) {
+        self.add(Entry::Received(Piece { whole, ..Piece::new(beginning, Codec::MessagePack) }));
+    }
+
     /// A message of the child.
     pub(crate) fn received(&mut self, bytes: &[u8], codec: Codec) {
         self.add(Entry::Received(Piece::new(bytes, codec)));

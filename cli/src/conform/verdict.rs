@@ -1,5 +1,6 @@
 //! What comes of a case, and how a case says in its middle that it is over.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -42,7 +43,7 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Finding {
     /// The statement of the specification.
-    pub(crate) statement: &'static str,
+    pub(crate) statement: Cow<'static, str>,
     /// What was seen.
     pub(crate) what: String,
     /// What to change in the child.
@@ -61,8 +62,12 @@ pub(crate) enum Stop {
 pub(crate) type Checked<T = ()> = Result<T, Stop>;
 
 impl Stop {
-    pub(crate) fn fail(statement: &'static str, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Fail(Finding { statement, what: what.into(), hint: hint.into() })
+    pub(crate) fn fail(
+        statement: impl Into<Cow<'static, str>>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Fail(Finding { statement: statement.into(), what: what.into(), hint: hint.into() })
     }
 
     pub(crate) fn skip(why: impl Into<String>) -> Self {

@@ -48,7 +48,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 /// The Python that a shim in the path would start: shims are slow, and there are hundreds of starts. None, and a word, if
 /// there is none.
-fn python() -> Option<String> {
+pub(super) fn python() -> Option<String> {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
     let found = asked.ok().filter(|output| output.status.success());
     if found.is_none() {
@@ -57,7 +57,7 @@ fn python() -> Option<String> {
     found.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -83,12 +83,12 @@ fn conform(args: &[&str], child: &[&str]) -> Finished {
     Run::new(args).feed("")
 }
 
-fn report(finished: &Finished) -> Value {
+pub(super) fn report(finished: &Finished) -> Value {
     serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
 }
 
 /// Id, first statement and words of every case with that verdict.
-fn with_verdict<'a>(report: &'a Value, verdict: &str) -> Vec<(&'a str, &'a str, &'a str)> {
+pub(super) fn with_verdict<'a>(report: &'a Value, verdict: &str) -> Vec<(&'a str, &'a str, &'a str)> {
     let cases = report["cases"].as_array().unwrap();
     let these = cases.iter().filter(|case| case["verdict"] == verdict);
     let text = |value: &'a Value| value.as_str().unwrap_or_default();

@@ -8,6 +8,7 @@ mod conform; // the conformance kit: good children, and each mistake found by it
 mod demo; // the self-contained demonstration
 mod ending; // how runs end: readers that leave, signals, workers that die, process 1
 mod lines; // lines in, results out: order, bytes, forms
+mod parents; // the conformance kit against parents: good ones, and each mistake found by its case
 mod records; // JSON lines, result records, errors in them
 mod start; // workers that cannot be started
 mod support; // running the command under a watchdog, and looking for what it left

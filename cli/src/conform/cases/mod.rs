@@ -17,7 +17,7 @@ mod window;
 
 use serde_json::Value;
 
-use super::case::Case;
+use super::case::{Case, Description};
 use super::referee::Answer;
 use crate::value;
 
@@ -61,14 +61,23 @@ fn all() -> impl Iterator<Item = &'static Case> {
 
 /// The cases that the patterns choose, all if there are none; and the first pattern that chooses nothing.
 pub(crate) fn chosen(patterns: &[String]) -> (Vec<&'static Case>, Option<String>) {
-    let chooses = |pattern: &str, case: &Case| match pattern.strip_suffix('*') {
-        Some(beginning) => case.id.starts_with(beginning),
-        None => case.id == pattern,
+    choose(&all().collect::<Vec<_>>(), |case| &case.about, patterns)
+}
+
+/// The same among any cases.
+pub(crate) fn choose<C>(
+    all: &[&'static C],
+    about: impl Fn(&C) -> &Description,
+    patterns: &[String],
+) -> (Vec<&'static C>, Option<String>) {
+    let chooses = |pattern: &str, case: &C| match pattern.strip_suffix('*') {
+        Some(beginning) => about(case).id.starts_with(beginning),
+        None => about(case).id == pattern,
     };
-    let unknown = patterns.iter().find(|pattern| !all().any(|case| chooses(pattern, case)));
+    let unknown = patterns.iter().find(|pattern| !all.iter().any(|case| chooses(pattern, case)));
     let is_chosen =
-        |case: &&Case| patterns.is_empty() || patterns.iter().any(|pattern| chooses(pattern, case));
-    (all().filter(is_chosen).collect(), unknown.cloned())
+        |case: &&&'static C| patterns.is_empty() || patterns.iter().any(|pattern| chooses(pattern, case));
+    (all.iter().filter(is_chosen).copied().collect(), unknown.cloned())
 }
 
 /// The code of FAILED; what was finished has none.

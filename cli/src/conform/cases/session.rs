@@ -54,7 +54,7 @@ fn case(entry: &'static Entry) -> Case {
         Strength::Must => Case::must,
         Strength::Should => Case::should,
     };
-    Case { level: header.level, ..of_strength(&entry.id, &header.why, &header.spec, play).of_frames() }
+    of_strength(&entry.id, &header.why, &header.spec, play).of_frames().of_level(header.level)
 }
 
 fn play(stage: &mut Stage<'_>) -> Checked {
@@ -411,7 +411,7 @@ mod tests {
     fn a_script_that_cannot_be_read_is_no_fault_of_the_child() {
         static ENTRY: OnceLock<Entry> = OnceLock::new();
         let entry = ENTRY.get_or_init(|| Entry { id: "V.broken".to_owned(), script: Script::parse("{}") });
-        assert_eq!(case(entry).id, "V.broken");
+        assert_eq!(case(entry).about.id, "V.broken");
         let testee = Testee {
             command: Vec::new(),
             is_testee: true,

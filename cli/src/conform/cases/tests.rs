@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::{GROUPS, all};
+use crate::conform::case::Description;
+use crate::conform::parent::plots;
 
 /// Statements that no case can look at, each with its reason.
 const ELSEWHERE: &str = include_str!("elsewhere.txt");
@@ -16,14 +18,26 @@ fn statements() -> BTreeSet<String> {
     ids.map(str::to_owned).collect()
 }
 
+/// The cases for children, and those for parents.
+fn descriptions() -> impl Iterator<Item = &'static Description> {
+    all().map(|case| &case.about).chain(plots::descriptions())
+}
+
 #[test]
 fn every_case_has_an_id_of_its_own_in_a_known_group() {
     let mut ids = BTreeSet::new();
-    for case in all() {
+    let groups: Vec<&str> = GROUPS.iter().chain(&plots::GROUPS).map(|(group, _)| *group).collect();
+    for case in descriptions() {
         assert!(ids.insert(case.id), "two cases are called {}", case.id);
-        assert!(GROUPS.iter().any(|(group, _)| *group == case.group()), "{} is in no group", case.id);
+        assert!(groups.contains(&case.group()), "{} is in no group", case.id);
+        assert_eq!(
+            case.level.is_none(),
+            case.group().len() == 2,
+            "{} has a level if it is a child's",
+            case.id
+        );
     }
-    assert!(ids.len() > 90, "{}", ids.len());
+    assert!(ids.len() > 200, "{}", ids.len());
 }
 
 #[test]
@@ -43,7 +57,7 @@ fn every_statement_has_a_case_or_a_reason_why_not() {
         assert!(statements.contains(id), "{id} is no statement");
     }
     let mut looked_at = BTreeSet::new();
-    for case in all() {
+    for case in descriptions() {
         for id in case.spec {
             assert!(statements.contains(*id), "{} names {id}, which is no statement", case.id);
             looked_at.insert(*id);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::conform::case::{Case, Outcome, Rank, Score};
+use crate::conform::case::{Description, Outcome, Rank, Score};
 use crate::conform::verdict::Verdict;
 use crate::console::escaped;
 
@@ -65,7 +65,9 @@ pub(crate) fn summary(score: &Score) -> String {
     if !score.sdk.is_empty() {
         let _ = writeln!(text, "child: {}", escaped(&score.sdk));
     }
-    let _ = writeln!(text, "{}", score.level_line());
+    if let Some(line) = score.level_line() {
+        let _ = writeln!(text, "{line}");
+    }
     text
 }
 
@@ -77,11 +79,12 @@ pub(crate) fn whole(score: &Score) -> String {
 }
 
 /// A line of the list of cases.
-pub(crate) fn listed(case: &Case) -> String {
+pub(crate) fn listed(case: &Description) -> String {
     let rank = match case.rank {
         Rank::Must => "must",
         Rank::Should => "should",
         Rank::Info => "info",
     };
-    format!("{:<4} {} {:<6} {} [{}]\n", case.id, case.level, rank, case.title, case.spec.join(", "))
+    let level = case.level.map(|level| format!("{level} ")).unwrap_or_default();
+    format!("{:<4} {level}{:<6} {} [{}]\n", case.id, rank, case.title, case.spec.join(", "))
 }

@@ -11,7 +11,7 @@ pub(super) fn render(score: &Score) -> String {
         "schema": "stokehold-conformance",
         "version": 1,
         "sdk": score.sdk,
-        "asked": score.asked.to_string(),
+        "asked": score.asked.map(|level| level.to_string()),
         "reached": score.reached().map(|level| level.to_string()),
         "seconds": score.took.as_secs_f64(),
         "counts": {
@@ -37,7 +37,7 @@ fn case(outcome: &Outcome) -> Value {
     json!({
         "id": outcome.case.id,
         "title": outcome.case.title,
-        "level": outcome.case.level.to_string(),
+        "level": outcome.case.level.map(|level| level.to_string()),
         "spec": outcome.case.spec,
         "verdict": outcome.verdict.name(),
         "seconds": outcome.took.as_secs_f64(),

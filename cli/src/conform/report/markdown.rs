@@ -24,12 +24,12 @@ pub(super) fn render(score: &Score) -> String {
     }
     let _ = write!(
         text,
-        "\n{} passed, {} failed, {} warned, {} skipped; {}\n",
+        "\n{} passed, {} failed, {} warned, {} skipped{}\n",
         score.count(Verdict::Pass),
         score.count(Verdict::Fail),
         score.count(Verdict::Warn),
         score.count(Verdict::Skip),
-        score.level_line()
+        score.level_line().map(|line| format!("; {line}")).unwrap_or_default()
     );
     text
 }

@@ -23,6 +23,8 @@ pub(super) fn render(score: &Score) -> String {
                 writeln!(text, "# {} [{}] {}", outcome.verdict, finding.statement, escaped(&finding.what));
         }
     }
-    let _ = writeln!(text, "# {}", score.level_line());
+    if let Some(line) = score.level_line() {
+        let _ = writeln!(text, "# {line}");
+    }
     text
 }
