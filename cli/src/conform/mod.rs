@@ -10,6 +10,7 @@ mod case;
 mod cases;
 mod child;
 mod dialogue;
+mod digits;
 mod launch;
 mod matrix;
 mod notation;

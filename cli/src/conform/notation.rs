@@ -5,8 +5,8 @@ use serde_json::Value;
 use stokehold_protocol::wire::{self, Marker, Reader};
 use stokehold_protocol::{Message, Recipient};
 
+use super::digits;
 use super::same::{Same, compare};
-use super::vectors;
 
 /// Bytes that one value of a script may have: as many as a frame.
 const BYTES_MOST: usize = stokehold_protocol::limits::FRAME_LEN_CEILING as usize;
@@ -205,8 +205,8 @@ fn tagged(notation: &Value) -> Read<Option<(&str, &Value)>> {
 /// Digits, or `[digits, count]`.
 fn repeated(notation: &Value) -> Read<Vec<u8>> {
     let (piece, count) = match notation {
-        Value::String(digits) => (vectors::unhex(digits)?, 1),
-        run => vectors::repeated(run)?,
+        Value::String(digits) => (digits::unhex(digits)?, 1),
+        run => digits::repeated(run)?,
     };
     match piece.len().checked_mul(count) {
         Some(len) if len <= BYTES_MOST => Ok(piece.repeat(count)),

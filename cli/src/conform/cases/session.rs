@@ -11,6 +11,7 @@ use stokehold_protocol::{Capability, ChildHello, Message, frame_header, wire};
 
 use super::code;
 use crate::conform::case::Case;
+use crate::conform::digits;
 use crate::conform::notation::{self, Names, Read};
 use crate::conform::process::{Ended, Setup};
 use crate::conform::referee::{Answer, Form};
@@ -19,7 +20,6 @@ use crate::conform::script::{self, Action, Code, CodeKind, End, Frame, Io, Scrip
 use crate::conform::session::{Heard, PARENT, Pacing, Session};
 use crate::conform::stage::Stage;
 use crate::conform::trace;
-use crate::conform::vectors;
 use crate::conform::verdict::{Checked, Finding, Stop};
 
 /// Bytes of a frame, and characters of what was expected instead of it, that are shown.
@@ -228,7 +228,7 @@ impl Player {
     }
 
     fn write(&mut self, notation: &Value, each: Option<usize>) -> Checked {
-        let pieces = read(vectors::pieces(notation))?;
+        let pieces = read(digits::pieces(notation))?;
         let bytes: Vec<u8> = pieces.iter().flat_map(|(piece, count)| piece.repeat(*count)).collect();
         self.session.pacing = each.map_or(Pacing::Whole, Pacing::Pieces);
         let delivered = self.deliver(&bytes);

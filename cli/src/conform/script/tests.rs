@@ -8,8 +8,8 @@ use std::path::Path;
 use stokehold_protocol::vectors::SESSIONS;
 
 use super::*;
+use crate::conform::digits;
 use crate::conform::same::Same;
-use crate::conform::vectors;
 
 const NAMES: Names = Names { child: 7, parent: 1234 };
 
@@ -58,7 +58,7 @@ fn every_script_can_be_played() {
                 Action::SendAll { send_all } => {
                     send_all.iter().try_for_each(|frame| frame.encode(NAMES, &mut Vec::new()))
                 }
-                Action::Raw { raw, .. } => vectors::pieces(raw).map(drop),
+                Action::Raw { raw, .. } => digits::pieces(raw).map(drop),
                 Action::Stderr { stderr } => notation::fit(b"\xa1x", stderr, NAMES).map(drop),
                 _ => Ok(()),
             };
