@@ -8,6 +8,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::Errno;
@@ -207,11 +208,16 @@ impl Process {
         peak_of(self.pid(), 0)
     }
 
-    /// Whether one of its threads runs, or would if there were a processor for it.
-    pub(crate) fn is_running(&self) -> bool {
+    /// How long its busiest thread ran, or waited for a processor: the same on an idle machine and on a full one. Zero where the
+    /// kernel does not tell (`schedstat` in proc(5)).
+    pub(crate) fn busy(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
-        let mut stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-        stats.any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R')))
+        let nanoseconds = threads.filter_map(|thread| {
+            let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            let mut fields = told.split(' ').map_while(|field| field.parse::<u64>().ok());
+            Some(fields.next()?.saturating_add(fields.next()?))
+        });
+        Duration::from_nanos(nanoseconds.max().unwrap_or(0))
     }
 
     /// Clock ticks (usually hundredths of a second) of processor time, as far as they can be told.

@@ -1,6 +1,7 @@
 //! What a case against a parent left, and what can be asked of it: what came of the tasks, and what the played children saw.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -14,8 +15,8 @@ use crate::conform::verdict::{Checked, must};
 /// How a task may end where no child works at all.
 const REFUSALS: &[&str] = &["unavailable", "version", "codec"];
 
-/// Fewer looks at a parent say nothing of whether it spins: on a full machine its start takes as long.
-const LOOKS_MIN: u32 = 100;
+/// A shorter run says nothing of whether a parent spins: on a full machine its start takes as long.
+const RUN_MIN: Duration = Duration::from_secs(2);
 
 /// A parent may take so much more memory than it takes with an honest child: two of the largest frames it has to read, and some.
 const MEMORY_MARGIN: u64 = 96 << 20;
@@ -247,14 +248,14 @@ impl Evidence<'_> {
         )
     }
 
-    /// While children did nothing, the parent did nothing. One that spins runs, or wants to, whenever it is looked at, however full
-    /// the machine is.
+    /// While children did nothing, the parent did nothing. One that spins runs, or wants to, all the time, however full the machine
+    /// is.
     pub(crate) fn does_not_spin(&self, statement: &'static str) -> Checked {
-        let (running, looks) = (self.ran.running, self.ran.looks);
+        let (busy, took) = (self.ran.busy, self.ran.took);
         must(
-            looks < LOOKS_MIN || running * 20 < looks * 19,
+            took < RUN_MIN || busy * 4 < took * 3,
             statement,
-            || format!("the parent was running in {running} of {looks} looks, while its child did nothing"),
+            || format!("the parent was busy for {busy:.1?} of {took:.1?}, while its child did nothing"),
             "wait for something to happen, with a limit of time, and sleep meanwhile",
         )
     }

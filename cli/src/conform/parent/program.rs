@@ -12,7 +12,7 @@ use crate::conform::carrier::Carrier;
 use crate::conform::process::{Ended, Process, Setup};
 use crate::conform::verdict::{Checked, Stop};
 
-/// How often it is looked at: its memory, and whether it runs.
+/// How often it is looked at: its memory, and how busy it is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// More bytes than the outcomes of any case have.
@@ -31,9 +31,8 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
     /// The largest peak of memory of it, or of a process below it.
     pub(crate) memory: u64,
-    /// How many times it was looked at, and in how many of them it ran or waited for a processor.
-    pub(crate) looks: u32,
-    pub(crate) running: u32,
+    /// How long its busiest thread ran, or waited for a processor.
+    pub(crate) busy: Duration,
     pub(crate) took: Duration,
 }
 
@@ -46,8 +45,7 @@ pub(crate) fn run(command: &[OsString], input: Vec<u8>, patience: Duration) -> C
         output: Vec::new(),
         stderr: String::new(),
         memory: 0,
-        looks: 0,
-        running: 0,
+        busy: Duration::ZERO,
         took: Duration::ZERO,
     };
     let mut unsent = input.as_slice();
@@ -59,8 +57,7 @@ pub(crate) fn run(command: &[OsString], input: Vec<u8>, patience: Duration) -> C
         }
         if Instant::now() >= next_look {
             ran.memory = ran.memory.max(process.peak_memory());
-            ran.looks += 1;
-            ran.running += u32::from(process.is_running());
+            ran.busy = ran.busy.max(process.busy());
             next_look = Instant::now() + LOOK_EVERY;
         }
         ran.ended = process.ended();
