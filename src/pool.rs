@@ -207,7 +207,7 @@ impl Pool {
     /// | `stokehold` | error | [`Broken`](Event::Broken), [`DeadLettered`](Event::DeadLettered), [`WorkerGivenUp`](Event::WorkerGivenUp) |
     /// | `stokehold` | warn | [`WorkerDied`](Event::WorkerDied), [`TaskRetried`](Event::TaskRetried), [`TaskOverdue`](Event::TaskOverdue) |
     /// | `stokehold` | info | [`WorkerReady`](Event::WorkerReady), [`WorkerRetired`](Event::WorkerRetired) |
-    /// | `stokehold` | debug | [`WorkerStarted`](Event::WorkerStarted) |
+    /// | `stokehold` | debug | [`WorkerStarted`](Event::WorkerStarted), [`ItemsUnwanted`](Event::ItemsUnwanted) |
     /// | `stokehold` | trace | [`Progress`](Event::Progress), [`TaskStarted`](Event::TaskStarted) |
     /// | `stokehold::worker` | info | [`Stderr`](Event::Stderr), the line as it is |
     /// | `stokehold::worker` | the one that the worker named, or else info | [`Log`](Event::Log) |

@@ -43,11 +43,12 @@ pub(crate) struct Commentary {
     verbose: bool,
     deaths: u64,
     retries: u64,
+    is_told_of_items: bool,
 }
 
 impl Commentary {
     pub(crate) fn new(verbose: bool) -> Self {
-        Self { verbose, deaths: 0, retries: 0 }
+        Self { verbose, deaths: 0, retries: 0, is_told_of_items: false }
     }
 
     /// Workers that died so far.
@@ -64,6 +65,15 @@ impl Commentary {
         match event {
             Event::Stderr { worker, line: text, .. } => {
                 line(format_args!("[worker {worker}] {}", escaped(text)))
+            }
+            Event::Log { worker, level, message, .. } if self.verbose || !is_minor(level) => {
+                line(format_args!("[worker {worker}] {}: {}", escaped(level), escaped(message)))
+            }
+            Event::ItemsUnwanted { worker, .. } if !self.is_told_of_items => {
+                self.is_told_of_items = true;
+                line(format_args!(
+                    "warning: worker {worker} gives results one by one; only the last of each record is written"
+                ));
             }
             Event::WorkerDied(death) => {
                 self.deaths += 1;
@@ -94,6 +104,11 @@ impl Commentary {
             line(format_args!("warning: further {of_what} are not shown; -v shows them"));
         }
     }
+}
+
+/// What a worker says at these levels is for who looks for something.
+fn is_minor(level: &str) -> bool {
+    matches!(level, "debug" | "trace")
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ impl ErrorObject {
                 object.text("stderr_tail", error.stderr_tail());
             }
         }
+        if let Some(data) = error.data() {
+            object.data("data", data.as_bytes());
+        }
         object.texts("chain", error.chain());
         if let Some(trace) = error.backtrace() {
             object.text("trace", trace);
@@ -62,6 +65,15 @@ impl ErrorObject {
         out.push(b'}');
     }
 
+    /// Adds a value; one that is none is left out.
+    fn data(&mut self, key: &str, value: &[u8]) {
+        let before = self.0.len();
+        let _ = write!(self.0, ",\"{key}\":");
+        if value::write_json(value, &mut self.0).is_err() {
+            self.0.truncate(before);
+        }
+    }
+
     fn text(&mut self, key: &str, value: &str) {
         let _ = write!(self.0, ",\"{key}\":");
         value::write_text(value, &mut self.0);
@@ -86,6 +98,10 @@ impl ErrorObject {
 fn message_of(error: &TaskError) -> String {
     match (error.kind(), error.death()) {
         (TaskErrorKind::Dead | TaskErrorKind::Lost, Some(death)) => death.to_string(),
+        // The worker stopped it itself, and says that it was cancelled: why is the parent's to tell.
+        (TaskErrorKind::TimedOut { limit, .. }, None) => {
+            format!("took too long {limit}; the worker stopped it: {}", error.message())
+        }
         _ => error.message().to_owned(),
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 
 use stokehold::{Cause, StartError};
+use stokehold_protocol::PeerError;
 
 use crate::console::{self, escaped};
 
@@ -26,6 +27,11 @@ pub(crate) fn explain_start(error: &StartError, program: Option<&OsString>) {
                 format!("make it executable (chmod +x {program}), or name its interpreter in front of it")
             }
             Cause::Spawn { .. } => "the program or its interpreter cannot be run on this system".to_owned(),
+            Cause::Protocol(error)
+                if matches!(&**error, PeerError::Refused { code, .. } if code == "codec") =>
+            {
+                "the worker does not speak the codec on offer: leave out --codec".to_owned()
+            }
             Cause::Protocol(_) => "the protocol has the worker's stdout to itself: serve first thing in the worker, and print \
                                    to stderr; a program that knows no protocol cannot be a worker"
                 .to_owned(),

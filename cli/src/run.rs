@@ -40,7 +40,8 @@ const EXAMPLES: &str = "Examples:\n  seq 10 | stokehold run --raw -- stokehold e
 ///   {"seq":17,"ok":true,"data":"…","ms":3.2,"worker":2,"attempt":1}
 ///   {"seq":18,"ok":false,"error":{"code":"crashed","message":"…","worker":0,"pid":4711,"attempt":3,"signal":9}}
 ///
-/// `seq` is the number of the line, `ms` the time from hand-out to answer. In `data` a byte string is {"$bin":"base64"}, a map
+/// `seq` is the number of the line, `ms` the time from hand-out to answer. A worker may give a record several results one by
+/// one (ITEM): only the last, its answer, is written. What workers say for the log goes to stderr. In `data` a byte string is {"$bin":"base64"}, a map
 /// whose only key begins with $ has one more $ before that key, and a float that JSON cannot express is null.
 #[derive(Args, Debug)]
 #[command(
@@ -106,9 +107,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     ready_timeout: Duration,
 
-    /// What is offered to the workers: json is text mode alone, to look at what is said; a worker must know it
+    /// What is offered to the workers: json is text mode alone, for workers that know both
     ///
-    /// Without it both are on offer, and what a worker speaks is recognised by its first bytes.
+    /// Without it both are on offer. What a worker speaks is recognised by its first bytes, so that one that does not look at
+    /// the offer is understood all the same.
     #[arg(long, value_name = "CODEC", value_parser = ["json"])]
     codec: Option<String>,
 

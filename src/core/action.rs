@@ -129,6 +129,16 @@ pub enum Event {
         /// Why.
         error: Arc<TaskError>,
     },
+    /// A worker gives a task's results one by one, and nobody takes them: the task was not submitted as a stream, or its stream
+    /// was dropped. They are dropped too. Told once for each process.
+    ItemsUnwanted {
+        /// The first such task's number.
+        task: u64,
+        /// The worker's number.
+        worker: usize,
+        /// Its process id.
+        pid: u32,
+    },
     /// A worker said something for the log.
     Log {
         /// Its number.
@@ -237,6 +247,10 @@ impl fmt::Display for Event {
         match self {
             Self::Broken(death) => write!(f, "the pool broke: {death}"),
             Self::DeadLettered { error, .. } => write!(f, "dead letter: {error}"),
+            Self::ItemsUnwanted { task, worker, pid } => write!(
+                f,
+                "worker {worker} (pid {pid}) gives results of task {task} one by one, and nobody takes them"
+            ),
             Self::Log { worker, pid, task, level, message } => {
                 write!(f, "worker {worker} (pid {pid}) says")?;
                 if let Some(task) = task {

@@ -70,6 +70,8 @@ pub(crate) struct Slot {
     pub(super) window: Window,
     /// The task that it is at gives results one by one, and has no answer yet.
     pub(super) streams: bool,
+    /// It was told that nobody takes its results one by one.
+    pub(super) gave_unwanted: bool,
     /// When it was last heard.
     pub(super) heard: Instant,
     /// It was asked for a sign of life since.
@@ -236,6 +238,7 @@ impl Slot {
             open_bytes: 0,
             window: Window::new(window),
             streams: false,
+            gave_unwanted: false,
             heard: now,
             pinged: false,
             inside_frame: None,

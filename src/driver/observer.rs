@@ -174,7 +174,7 @@ fn level(event: &Event) -> Level {
         Event::TaskOverdue { .. } | Event::TaskRetried { .. } | Event::WorkerDied(_) => Level::WARN,
         Event::Log { level, .. } => log_level(level),
         Event::Stderr { .. } | Event::WorkerReady { .. } | Event::WorkerRetired { .. } => Level::INFO,
-        Event::WorkerStarted { .. } => Level::DEBUG,
+        Event::ItemsUnwanted { .. } | Event::WorkerStarted { .. } => Level::DEBUG,
         Event::Progress { .. } | Event::TaskStarted { .. } => Level::TRACE,
     }
 }
@@ -197,7 +197,8 @@ fn worker_of(event: &Event) -> Option<(usize, u32)> {
         Event::Broken(_) | Event::DeadLettered { .. } => None,
         Event::TaskRetried { death, .. } => death.as_ref().and_then(of_death),
         Event::WorkerDied(death) | Event::WorkerGivenUp(death) => of_death(death),
-        Event::Log { worker, pid, .. }
+        Event::ItemsUnwanted { worker, pid, .. }
+        | Event::Log { worker, pid, .. }
         | Event::Progress { worker, pid, .. }
         | Event::Stderr { worker, pid, .. }
         | Event::TaskOverdue { worker, pid, .. }
@@ -216,6 +217,9 @@ fn record(event: &Event, life: &Span) {
         }
         Event::DeadLettered { task, error } => {
             error!(target: "stokehold", parent: life, task, "dead letter: {error}");
+        }
+        Event::ItemsUnwanted { task, .. } => {
+            debug!(target: "stokehold", parent: life, task, "task {task} gives results one by one, and nobody takes them");
         }
         Event::Log { task, level, message, .. } => record_log(life, *task, level, message),
         Event::Progress { task, worker, done, total, note, .. } => {

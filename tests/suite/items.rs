@@ -9,12 +9,13 @@ use futures_core::Stream;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_bytes::ByteBuf;
 use stokehold::{
-    Limit, NothingYet, Policy, Pool, Request, ResultStream, Streamed, TaskError, TaskErrorKind, TaskStatus,
+    Event, Limit, NothingYet, Policy, Pool, Request, ResultStream, Streamed, TaskError, TaskErrorKind,
+    TaskStatus,
 };
 use stokehold_tests::{Arena, block_on, eventually, kill, stirrings, within};
 
 use crate::performer::{
-    COUNT, HOLD, LINGER, RUN, SPILL, performers, pressed_performers, runs, wait_for_runs,
+    COUNT, HOLD, LINGER, RUN, SPILL, events_until, performers, pressed_performers, runs, wait_for_runs,
 };
 use crate::stage::{MOMENT, PATIENCE, WHO, wait_for_effect};
 
@@ -180,8 +181,14 @@ fn a_task_with_results_that_was_submitted_without_a_stream_gives_its_answer() {
     within(PATIENCE, || {
         let arena = Arena::new();
         let pool = one(&arena);
+        let events = pool.events();
         assert_eq!(pool.submit(COUNT, &20_000).unwrap().wait().unwrap(), 20_000);
         assert_eq!(pool.submit(SPILL, &(500, PIECE)).unwrap().wait().unwrap(), 500);
+        let told = events_until(&events, |event| matches!(event, Event::ItemsUnwanted { .. }));
+        assert!(matches!(told.last(), Some(Event::ItemsUnwanted { task: 1, worker: 0, .. })), "{told:?}");
+        pool.kill();
+        let more = events.iter().filter(|event| matches!(event, Event::ItemsUnwanted { .. })).count();
+        assert_eq!(more, 0, "once for each process");
     });
 }
 

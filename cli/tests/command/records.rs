@@ -154,6 +154,35 @@ fn a_failure_has_the_code_of_the_worker() {
     });
 }
 
+/// A worker that gives three results of each record one by one, says two things for the log, and fails `bad`.
+const TALKER: &str = r#"printf '["HELLO",0,null,{"v":1}]\n["READY",0,null,null]\n'
+while IFS= read -r line; do
+    id=${line%% *}
+    case $line in
+    *bad*) printf '%s ["FAILED",0,null,{"code":"acme.bad","message":"no","data":{"why":[1]}}]\n' "$id" ;;
+    *DO*) printf '%s ["ITEM",0,null,1]\n%s ["LOG",0,null,{"level":"info","msg":"half"}]\n' "$id" "$id"
+        printf '%s ["LOG",0,null,{"level":"debug","msg":"small"}]\n%s ["FINISHED",0,null,2]\n' "$id" "$id" ;;
+    esac
+done"#;
+
+#[test]
+fn what_a_worker_says_beside_its_answers_is_told_on_stderr() {
+    within(|| {
+        let talker =
+            |options: &[&str]| Run::new([&["run", "-j", "1"], options, &["--", "sh", "-c", TALKER]].concat());
+        let finished = talker(&[]).feed("a\nb\nbad\n").expect_code(1);
+        let results = records(finished.text());
+        assert_eq!((&results[0]["data"], &results[1]["data"]), (&json!(2), &json!(2)));
+        assert_eq!(results[2]["error"]["data"], json!({"why": [1]}));
+        let stderr = &finished.stderr;
+        assert_eq!(stderr.matches("[worker 0] info: half").count(), 2, "{stderr}");
+        assert_eq!(stderr.matches("gives results one by one").count(), 1, "{stderr}");
+        assert!(!stderr.contains("small"), "{stderr}");
+        let finished = talker(&["-v"]).feed("a\n").expect_code(0);
+        assert!(finished.stderr.contains("[worker 0] debug: small"), "{}", finished.stderr);
+    });
+}
+
 /// Reads to the end of the record `zzz`, so that the worker surely had it: a record that was not read whole is not blamed.
 const READ_ZZZ: &str = "perl -e 'do { sysread(STDIN, $_, 65536) or exit } until /zzz$/'";
 
@@ -185,6 +214,27 @@ fn what_a_worker_writes_to_stderr_cannot_drive_the_terminal() {
             .expect_code(1);
         assert!(finished.stderr.contains("[worker 0] \\u{1b}[31mred\\u{7}\n"), "{}", finished.stderr);
         assert!(!finished.stderr.contains('\u{1b}'));
+    });
+}
+
+#[test]
+fn a_worker_that_stops_itself_when_it_took_too_long_is_told_so() {
+    let slow = r#"import sys, time
+sys.path.insert(0, sys.argv[1])
+import stokehold_worker
+def slow(value, task):
+    while True:
+        task.check_cancelled()
+        time.sleep(0.01)
+stokehold_worker.serve(slow)
+"#;
+    let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdks/python");
+    within(|| {
+        let words = ["--timeout", "300ms", "--attempts", "1", "-j", "1", "--", "python3", "-c", slow, sdk];
+        let finished = Run::new([&["run"][..], &words].concat()).feed("a\n").expect_code(1);
+        let error = &records(finished.text())[0]["error"];
+        assert_eq!(error["code"], "timeout");
+        assert_eq!(error["message"], "took too long in one attempt; the worker stopped it: cancelled");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::action::{Action, ItemFate, Ticket};
+use super::super::action::{Action, Event, ItemFate, Ticket};
 use super::super::slot::Life;
 use super::super::store::{Stop, Store};
 use super::super::{Limit, TaskKey};
@@ -22,7 +22,8 @@ impl<T: Ticket> Supervisor<T> {
         }
         let fate = task.ticket.item(task.attempts, data);
         if fate == ItemFate::Unwanted {
-            return;
+            let number = task.number;
+            return self.note_unwanted(slot, number);
         }
         task.extra().gave_items = true;
         if let Some(place) = self.slots.get_mut(slot) {
@@ -36,6 +37,15 @@ impl<T: Ticket> Supervisor<T> {
         if fate == ItemFate::Full {
             self.pause(slot, key, now);
         }
+    }
+
+    fn note_unwanted(&mut self, slot: usize, task: u64) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        if std::mem::replace(&mut place.gave_unwanted, true) {
+            return;
+        }
+        let (worker, pid) = (place.number, place.pid);
+        self.actions.push(Action::Notice(Event::ItemsUnwanted { task, worker, pid }));
     }
 
     /// Nothing is read of a worker until somebody takes what it gave. Its limits stand still meanwhile: it may be waiting to
