@@ -318,6 +318,8 @@ impl<'e, 'h, S, P: Probe> Desk<'e, 'h, S, P> {
         }
         self.reach(Point::AfterHandler);
         match outcome {
+            // Of a one-way request not even a large result goes out.
+            Ok(_) if id == 0 => {}
             Ok(None) => {}
             Ok(Some(rest)) if self.probe.is_active() => self.out.bytes.extend_from_slice(&rest),
             Ok(Some(rest)) => self.out.flush_with(&rest)?,

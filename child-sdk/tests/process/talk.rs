@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use stokehold_protocol::{Capabilities, Capability, LogLine, Meta, ParentHello, Progress, limits};
 
-use crate::support::{Answer, Worker, frame, test_worker};
+use crate::support::{Answer, Worker, example, frame, test_worker};
 
 /// Less than this is "while the handler runs": the handler would run longer than the watchdog waits.
 const SOON: Duration = Duration::from_secs(1);
@@ -285,4 +285,16 @@ fn a_handler_is_told_what_the_parent_said_about_its_task() {
     let plain = worker.ask("about", &()).value::<(u32, u32, Option<String>, Option<u64>)>();
     assert_eq!(plain, (1, 1, None, None));
     worker.finish();
+}
+
+#[test]
+fn of_a_one_way_request_not_even_a_large_result_goes_out() {
+    for bytes in [0, 1, 16_380, 16_381, 60_000, 5 << 20] {
+        let mut worker = Worker::ready(example("echo"));
+        let large = serde_bytes::ByteBuf::from(vec![7; bytes]);
+        worker.send(0, "DO", &large);
+        worker.send(1, "DO", &5);
+        assert_eq!(worker.expect("FINISHED").value::<u64>(), 5, "behind {bytes} bytes");
+        worker.finish();
+    }
 }
