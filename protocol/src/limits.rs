@@ -57,5 +57,8 @@ pub const NAME_BYTES_MAX: usize = 4_096;
 /// Most entries kept from a list in HELLO (capabilities, methods). More are ignored.
 pub const LIST_ENTRIES_MAX: usize = 4_096;
 
+/// Lines of text mode in a row that have nothing in them (SPEC T-1).
+pub const BLANK_LINES_MAX: u32 = 65_536;
+
 /// Bytes quoted from a stream that is not the protocol.
 pub const QUOTE_BYTES_MAX: usize = 32;

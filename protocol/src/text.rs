@@ -12,8 +12,8 @@ use crate::error::{DataError, MessageError};
 use crate::frame::{FrameEvent, Splitter};
 use crate::limits::FRAME_LEN_CEILING;
 
-pub(crate) use reader::read_head;
 pub use reader::read_line;
+pub(crate) use reader::{read_head, split_id};
 pub use writer::write_message;
 
 /// The name that the key of encoded bytes has.

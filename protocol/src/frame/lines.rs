@@ -3,7 +3,8 @@
 
 use super::{FrameEvent, Splitter, State};
 use crate::error::{FrameError, Quote};
-use crate::text::{LineError, read_head, read_line};
+use crate::limits::{BLANK_LINES_MAX, FRAME_LEN_CEILING, QUOTE_BYTES_MAX};
+use crate::text::{LineError, read_head, read_line, split_id};
 
 /// A body buffer that grew beyond this is given back with the next line.
 const BODY_BYTES_KEPT: usize = 1024 * 1024;
@@ -27,6 +28,8 @@ pub(super) struct Line {
     quote: Option<Quote>,
     /// What was thrown away last of a line ended with a CR.
     has_cr: bool,
+    /// So many lines in a row had nothing in them.
+    blank: u32,
 }
 
 /// What a stream is, by its first bytes.
@@ -61,6 +64,11 @@ pub(super) fn recognise(bytes: &[u8]) -> Recognised {
     }
 }
 
+/// No line is that long (SPEC T-4).
+fn is_endless(len: u64) -> bool {
+    len > u64::from(FRAME_LEN_CEILING)
+}
+
 /// A line without its end.
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
@@ -81,8 +89,13 @@ impl Splitter {
             }
             let line = without_cr(self.buffer.get(from..until).unwrap_or_default());
             if line.trim_ascii().is_empty() {
+                self.line.blank = self.line.blank.saturating_add(1);
+                if self.line.blank > BLANK_LINES_MAX {
+                    return self.broken(Quote::new(b"\n"));
+                }
                 continue;
             }
+            self.line.blank = 0;
             self.line.quote = Some(Quote::new(line));
             if line.len() > self.max_frame as usize {
                 let len = line.len() as u64;
@@ -98,15 +111,29 @@ impl Splitter {
         let begun = self.end.saturating_sub(self.start);
         if let State::SkippingLine(thrown) = self.state {
             self.note_cr(self.start, self.end);
-            self.state = State::SkippingLine(thrown.saturating_add(begun as u64));
+            let thrown = thrown.saturating_add(begun as u64);
+            self.state = State::SkippingLine(thrown);
             self.start = self.end;
             self.line.scanned = 0;
+            if is_endless(thrown) {
+                return self.broken(self.line.quote.unwrap_or(Quote::new(&[])));
+            }
         } else if begun > (self.max_frame as usize).saturating_add(1) {
             self.begin_skipping(self.start, self.end);
             self.note_cr(self.start, self.end);
             self.state = State::SkippingLine(begun as u64);
             self.start = self.end;
             self.line.scanned = 0;
+            if matches!(self.line.skipped, Some(Err(LineError::Stray))) {
+                return self.broken(self.line.quote.unwrap_or(Quote::new(&[])));
+            }
+        } else if begun >= QUOTE_BYTES_MAX {
+            // What no line begins with is told at once: its end may never come. So much of it is quoted in any case.
+            let arrived = self.arrived();
+            if split_id(arrived).is_err() && !arrived.trim_ascii().is_empty() {
+                let quote = Quote::new(arrived);
+                return self.broken(quote);
+            }
         }
         Ok(None)
     }
@@ -143,8 +170,17 @@ impl Splitter {
         self.line.quote = Some(Quote::new(line));
     }
 
+    /// This stream is no lines any more.
+    fn broken(&mut self, quote: Quote) -> Result<Option<FrameEvent<'_>>, FrameError> {
+        self.state = State::Broken(quote);
+        Err(FrameError::Desync { quote })
+    }
+
     /// A line of so many bytes was skipped.
     fn skipped_line(&mut self, len: u64) -> Result<Option<FrameEvent<'_>>, FrameError> {
+        if is_endless(len) {
+            return self.broken(self.line.quote.unwrap_or(Quote::new(&[])));
+        }
         self.state = State::InLines;
         match self.line.skipped.take() {
             Some(Ok(id)) => {

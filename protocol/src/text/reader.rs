@@ -61,7 +61,7 @@ pub(crate) fn read_head(beginning: &[u8], body: &mut Vec<u8>) -> Result<u32, Lin
 }
 
 /// The id in front, 0 if there is none, and the rest, which begins with `[`.
-fn split_id(line: &[u8]) -> Result<(u32, &[u8]), LineError> {
+pub(crate) fn split_id(line: &[u8]) -> Result<(u32, &[u8]), LineError> {
     if line.first() == Some(&b'[') {
         return Ok((0, line));
     }

@@ -129,6 +129,72 @@ fn the_largest_line_is_taken_and_one_byte_more_is_skipped_and_named() {
 }
 
 #[test]
+fn what_no_line_begins_with_is_told_before_its_end_comes() {
+    for (line, quoted) in [
+        ("9".repeat(40), "9".repeat(32)),
+        ("12345678901 [".to_owned() + &"1".repeat(40), "12345678901 [".to_owned() + &"1".repeat(19)),
+        ("Loading the model, which takes a while".to_owned(), "Loading the model, which takes a".to_owned()),
+        ("7 ".to_owned() + &"x".repeat(40), "7 ".to_owned() + &"x".repeat(30)),
+    ] {
+        for piece in [1, 7, 1000] {
+            let mut splitter = greeted();
+            let mut seen = None;
+            for bytes in line.as_bytes().chunks(piece) {
+                splitter.feed(bytes);
+                seen = seen.or(splitter.next_frame().err());
+            }
+            let Some(FrameError::Desync { quote }) = seen else { panic!("{line}: {seen:?}") };
+            assert_eq!(quote.as_bytes(), quoted.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_line_that_may_still_become_one_is_waited_for() {
+    for line in [
+        " ".repeat(60_000),
+        "4294967295 [".to_owned() + &" ".repeat(60_000),
+        "7 [\"".to_owned() + &"x".repeat(60_000),
+    ] {
+        let mut splitter = greeted();
+        splitter.feed(line.as_bytes());
+        assert_eq!(splitter.next_frame(), Ok(None));
+    }
+}
+
+#[test]
+fn a_line_without_end_breaks_the_stream_and_so_do_blank_ones() {
+    let piece = vec![b'x'; 1 << 20];
+    let mut splitter = greeted();
+    splitter.feed(b"7 [\"FINISHED\",0,null,\"");
+    let mut fed = 0;
+    let error = loop {
+        splitter.feed(&piece);
+        fed += piece.len();
+        match splitter.next_frame() {
+            Ok(None) => assert!(fed < 200 << 20, "it is read for ever"),
+            Ok(event) => panic!("{event:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(fed > FRAME_LEN_CEILING as usize);
+    assert!(
+        matches!(error, FrameError::Desync { quote } if quote.as_bytes().starts_with(b"7 [")),
+        "{error:?}"
+    );
+    for blank in [&b"\n"[..], b" \r\n"] {
+        let mut splitter = greeted();
+        splitter.feed(&blank.repeat(BLANK_LINES_MAX as usize));
+        assert_eq!(splitter.next_frame(), Ok(None));
+        splitter.feed(blank);
+        assert!(matches!(splitter.next_frame(), Err(FrameError::Desync { .. })));
+    }
+    let mut splitter = greeted();
+    splitter.feed(&vec![b' '; MAX_FRAME_FLOOR as usize + 2]);
+    assert!(matches!(splitter.next_frame(), Err(FrameError::Desync { .. })), "no line is so blank");
+}
+
+#[test]
 fn a_stream_may_not_end_inside_a_line_that_is_too_large() {
     let mut splitter = greeted();
     splitter.feed(b"7 [\"ITEM\",0,null,\"");
