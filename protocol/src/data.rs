@@ -19,7 +19,9 @@ use serde::de::DeserializeOwned;
 /// of which none comes twice; at most 64 levels deep; no extension types.
 ///
 /// Structs are encoded as maps with their field names as keys. A `Vec<u8>` is an array of numbers to serde; wrap it in
-/// `serde_bytes` (`#[serde(with = "serde_bytes")]` or `serde_bytes::ByteBuf`) to make it a byte string.
+/// `serde_bytes` (`#[serde(with = "serde_bytes")]` or `serde_bytes::ByteBuf`) to make it a byte string. An `i128` or `u128` is
+/// a byte string of 16 bytes, big-endian: the model has no such integers. A value that nests tens of thousands of levels deep
+/// overflows the stack while it is encoded, before it can be found to be too deep.
 ///
 /// ```
 /// use stokehold_protocol::Data;
