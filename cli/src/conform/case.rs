@@ -313,7 +313,7 @@ impl Score {
     fn holds(&self, level: Level) -> bool {
         let mut of_level = self.outcomes.iter().filter(|outcome| outcome.case.level <= Some(level));
         !of_level.any(|outcome| match outcome.verdict {
-            Verdict::Fail | Verdict::Harness => true,
+            Verdict::Fail | Verdict::Harness | Verdict::Known => true,
             Verdict::Skip => outcome.case.is_needed,
             Verdict::Pass | Verdict::Warn | Verdict::Info => false,
         })

@@ -91,7 +91,8 @@ pub(crate) fn run(args: &ChildArgs) -> Exit {
         Ok(testee) => testee,
         Err(error) => return options::fail(Exit::Usage, &error),
     };
-    args.options.report(|told| measure(&testee, args.level, &chosen, args.options.case.is_empty(), told))
+    args.options
+        .report(cases::has, |told| measure(&testee, args.level, &chosen, args.options.case.is_empty(), told))
 }
 
 /// Runs the cases. An error says why there is nothing to measure.
@@ -100,7 +101,7 @@ pub(crate) fn measure(
     level: LevelArg,
     chosen: &[&'static Case],
     is_whole: bool,
-    mut told: impl FnMut(&Outcome),
+    mut told: impl FnMut(&mut Outcome),
 ) -> Result<Score, String> {
     // Whatever a child leaves behind becomes the kit's child, so that it can be found and ended.
     set_child_subreaper(Some(getpid())).map_err(|error| format!("cannot adopt orphans: {error}"))?;
@@ -124,8 +125,8 @@ pub(crate) fn measure(
         chosen.truncate(1);
     }
     let mut outcomes = Vec::new();
-    let mut ended = |outcome| {
-        told(&outcome);
+    let mut ended = |mut outcome| {
+        told(&mut outcome);
         outcomes.push(outcome);
     };
     let (mut sessions, plays): (Vec<_>, Vec<_>) =

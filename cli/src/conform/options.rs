@@ -29,11 +29,12 @@ pub(crate) struct Options {
     #[arg(long)]
     strict: bool,
 
-    /// A file of known failures, an id a line: those are no failures, others are, and so is one that passes now
+    /// A file of known failures, an id a line, a reason behind `#`: those are reported as known and are no failures, others are,
+    /// and so is one that passes now
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 
-    /// Writes the file of known failures anew
+    /// Writes the file of known failures anew; what stays in it keeps its reason
     #[arg(long, requires = "baseline")]
     fix: bool,
 
@@ -67,13 +68,15 @@ impl Options {
         Some(if report::print(&lines) { Exit::Success } else { Exit::SomeFailed })
     }
 
-    /// Runs the cases by `measure`, which tells each outcome as it comes, and reports. An error of it says why there is nothing
+    /// Runs the cases by `measure`, which hands over each outcome as it comes, and reports. An error of it says why there is nothing
     /// to measure.
     pub(crate) fn report(
         &self,
-        measure: impl FnOnce(&mut dyn FnMut(&Outcome)) -> Result<Score, String>,
+        is_case: impl Fn(&str) -> bool,
+        measure: impl FnOnce(&mut dyn FnMut(&mut Outcome)) -> Result<Score, String>,
     ) -> Exit {
-        let baseline = match self.baseline.as_deref().map(|path| Baseline::read(path, self.fix)).transpose() {
+        let read = |path| Baseline::read(path, self.fix, is_case);
+        let baseline = match self.baseline.as_deref().map(read).transpose() {
             Ok(baseline) => baseline,
             Err(error) => return fail(Exit::Usage, &error),
         };
@@ -83,7 +86,10 @@ impl Options {
             return fail(Exit::Usage, &format!("cannot make {}: {error}", directory.display()));
         }
         let human = self.report == Form::Human;
-        let mut told = |outcome: &Outcome| {
+        let mut told = |outcome: &mut Outcome| {
+            if let Some(baseline) = &baseline {
+                baseline.mark(outcome, self.strict);
+            }
             if human {
                 report::print(&report::human::case(outcome));
             }

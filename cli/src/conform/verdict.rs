@@ -10,6 +10,8 @@ pub(crate) enum Verdict {
     Pass,
     /// A MUST was broken.
     Fail,
+    /// The same, and the file of known failures has it.
+    Known,
     /// A SHOULD was not kept.
     Warn,
     /// Something to know, neither right nor wrong.
@@ -25,6 +27,7 @@ impl Verdict {
         match self {
             Self::Pass => "PASS",
             Self::Fail => "FAIL",
+            Self::Known => "KNOWN",
             Self::Warn => "WARN",
             Self::Info => "INFO",
             Self::Skip => "SKIP",

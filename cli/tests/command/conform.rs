@@ -491,7 +491,8 @@ fn known_failures_are_no_failures_until_they_pass() {
         let mutant = mutant();
         let child = ["env", "MUTATION=wrong_code", &python, "-IS", &mutant];
         let args = ["--case", "X1,X2", "--timeout", "10s", "--baseline", &known];
-        assert!(conform(&args, &child).expect_code(2).stderr.contains("cannot read"));
+        let missing = conform(&args, &child).expect_code(2);
+        assert!(missing.stderr.contains("cannot read") && missing.stderr.contains("--fix"), "{missing:?}");
         conform(&[&args[..], &["--fix"]].concat(), &child).expect_code(0);
         assert!(fs::read_to_string(&known).unwrap().contains("X1 #"));
         conform(&args, &child).expect_code(0);
@@ -502,6 +503,41 @@ fn known_failures_are_no_failures_until_they_pass() {
         let other = ["env", "MUTATION=answers_one_way", &python, "-IS", &mutant];
         let broken = conform(&args, &other).expect_code(1);
         assert!(broken.stderr.contains("X2 fails"), "{broken:?}");
+        let wrong = dir.file("wrong.txt", "X1\nZ9 # no such case\n");
+        let unknown = conform(&["--case", "X1", "--baseline", &wrong], &child).expect_code(2);
+        assert!(unknown.stderr.contains("line 2") && unknown.stderr.contains("\"Z9\""), "{unknown:?}");
+    });
+}
+
+#[test]
+fn known_failures_are_told_as_such_in_every_report_and_keep_their_reasons() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let dir = Dir::new("known");
+        let reasons = "# why\n\nX1 # because of that\nX2 # mended\nF9 # not run here\n";
+        let known = dir.file("known.txt", reasons);
+        let child = ["env", "MUTATION=wrong_code", &python, "-IS", &mutant()];
+        let args = ["--case", "X1", "--timeout", "10s", "--baseline", &known, "--report"];
+        let told = |form: &str| conform(&[&args[..], &[form]].concat(), &child).expect_code(0);
+        let junit = told("junit");
+        assert!(junit.text().contains("failures=\"0\" errors=\"0\" skipped=\"1\""), "{}", junit.text());
+        let skipped = "<skipped message=\"known failure: because of that\"/>";
+        assert!(junit.text().contains(skipped), "{}", junit.text());
+        let tap = told("tap");
+        assert!(tap.text().contains("not ok 1 - X1 "), "{}", tap.text());
+        assert!(tap.text().contains(" # TODO known failure: because of that\n"), "{}", tap.text());
+        let json = report(&told("json"));
+        assert_eq!((&json["counts"]["fail"], &json["counts"]["known"]), (&0.into(), &1.into()));
+        assert_eq!(json["cases"][0]["known"], true);
+        let human = told("human");
+        assert!(human.text().starts_with("KNOWN   X1 "), "{}", human.text());
+        assert!(human.text().contains("0 failed, 1 known to fail"), "{}", human.text());
+        assert!(told("md").text().contains("| X1 | KNOWN |"));
+        // What passes goes; what stays, stays as it was.
+        let args = ["--case", "X1,X2,X6", "--timeout", "10s", "--baseline", &known, "--fix"];
+        conform(&args, &child).expect_code(0);
+        let kept = "# why\n\nX1 # because of that\nF9 # not run here\n";
+        assert_eq!(fs::read_to_string(&known).unwrap(), kept);
     });
 }
 

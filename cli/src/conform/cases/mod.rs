@@ -59,6 +59,11 @@ fn all() -> impl Iterator<Item = &'static Case> {
     groups.into_iter().flatten()
 }
 
+/// Whether a case is called so.
+pub(crate) fn has(id: &str) -> bool {
+    all().any(|case| case.about.id == id)
+}
+
 /// The cases that the patterns choose, all if there are none; and the first pattern that chooses nothing.
 pub(crate) fn chosen(patterns: &[String]) -> (Vec<&'static Case>, Option<String>) {
     choose(&all().collect::<Vec<_>>(), |case| &case.about, patterns)

@@ -68,14 +68,14 @@ pub(crate) fn run(args: &ParentArgs) -> Exit {
     if let Some(exit) = args.options.answer(chosen.iter().map(|plot| &plot.about), unknown) {
         return exit;
     }
-    args.options.report(|told| measure(args, &chosen, told))
+    args.options.report(|id| plots::find(id).is_some(), |told| measure(args, &chosen, told))
 }
 
 /// Runs the cases. An error says why there is nothing to measure.
 fn measure(
     args: &ParentArgs,
     chosen: &[&'static Plot],
-    told: &mut dyn FnMut(&Outcome),
+    told: &mut dyn FnMut(&mut Outcome),
 ) -> Result<Score, String> {
     // Whatever a parent leaves behind becomes the kit's child, so that it can be found and ended.
     set_child_subreaper(Some(getpid())).map_err(|error| format!("cannot adopt orphans: {error}"))?;
@@ -91,13 +91,13 @@ fn measure(
     };
     // Unless it gives outcomes with an honest child, every other case would say the same.
     let introduction = plots::find(plots::INTRODUCTION).ok_or("the honest child is missing")?;
-    let (first, memory) = play::play(introduction, &trial);
+    let (mut first, memory) = play::play(introduction, &trial);
     let asks_for_first = chosen.iter().any(|plot| plot.about.id == first.case.id);
     if let Some(why) = first.stderr.lines().find(|line| line.starts_with("stokehold conform: cannot run")) {
         return Err(why.to_owned());
     }
     if asks_for_first || memory.is_none() {
-        told(&first);
+        told(&mut first);
         score.outcomes.push(first);
     }
     if let Some(memory) = memory {
@@ -108,8 +108,8 @@ fn measure(
             &rest,
             jobs(args),
             |plot| play::play(plot, &trial).0,
-            |outcome| {
-                told(&outcome);
+            |mut outcome| {
+                told(&mut outcome);
                 score.outcomes.push(outcome);
             },
         );

@@ -13,13 +13,15 @@ const STDERR_LINES: usize = 8;
 pub(crate) fn case(outcome: &Outcome) -> String {
     let case = outcome.case;
     let mut text = format!("{:<7} {:<4} {}", outcome.verdict, case.id, case.title);
-    if let (Verdict::Skip | Verdict::Harness | Verdict::Info, Some(remark)) =
+    if let (Verdict::Skip | Verdict::Harness | Verdict::Info | Verdict::Known, Some(remark)) =
         (outcome.verdict, outcome.remarks.first())
     {
         let _ = write!(text, ": {}", escaped(remark));
     }
     text.push('\n');
-    for finding in &outcome.findings {
+    // What is known needs no telling again.
+    let findings = outcome.findings.iter().filter(|_| outcome.verdict != Verdict::Known);
+    for finding in findings {
         let _ = writeln!(text, "        [{}] {}", finding.statement, escaped(&finding.what));
         if !finding.hint.is_empty() {
             let _ = writeln!(text, "        hint: {}", finding.hint);
@@ -43,6 +45,7 @@ pub(crate) fn summary(score: &Score) -> String {
     let counts = [
         (Verdict::Pass, "passed"),
         (Verdict::Fail, "failed"),
+        (Verdict::Known, "known to fail"),
         (Verdict::Warn, "warned"),
         (Verdict::Info, "told"),
         (Verdict::Skip, "skipped"),

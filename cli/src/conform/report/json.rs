@@ -17,6 +17,7 @@ pub(super) fn render(score: &Score) -> String {
         "counts": {
             "pass": count(Verdict::Pass),
             "fail": count(Verdict::Fail),
+            "known": count(Verdict::Known),
             "warn": count(Verdict::Warn),
             "info": count(Verdict::Info),
             "skip": count(Verdict::Skip),
@@ -40,6 +41,7 @@ fn case(outcome: &Outcome) -> Value {
         "level": outcome.case.level.map(|level| level.to_string()),
         "spec": outcome.case.spec,
         "verdict": outcome.verdict.name(),
+        "known": outcome.verdict == Verdict::Known,
         "seconds": outcome.took.as_secs_f64(),
         "findings": findings,
         "remarks": outcome.remarks,

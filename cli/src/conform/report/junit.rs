@@ -13,7 +13,7 @@ pub(super) fn render(score: &Score) -> String {
         score.outcomes.len(),
         score.count(Verdict::Fail),
         score.count(Verdict::Harness),
-        score.count(Verdict::Skip),
+        score.count(Verdict::Skip) + score.count(Verdict::Known),
         score.took.as_secs_f64()
     );
     for outcome in &score.outcomes {
@@ -43,6 +43,10 @@ fn write_case(text: &mut String, outcome: &Outcome) {
             writeln!(text, ">\n    <failure message=\"{why}\">{details}</failure>\n  </testcase>")
         }
         Verdict::Harness => writeln!(text, ">\n    <error message=\"{why}\"/>\n  </testcase>"),
+        Verdict::Known => {
+            let reason = quoted(remark.unwrap_or_default());
+            writeln!(text, ">\n    <skipped message=\"known failure: {reason}\"/>\n  </testcase>")
+        }
         Verdict::Skip => writeln!(text, ">\n    <skipped message=\"{why}\"/>\n  </testcase>"),
         Verdict::Warn | Verdict::Info => {
             let details = quoted(&super::human::case(outcome));

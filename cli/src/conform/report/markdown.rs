@@ -9,7 +9,9 @@ pub(super) fn render(score: &Score) -> String {
     let mut text = String::from("| case | verdict | about | statements | found |\n|---|---|---|---|---|\n");
     for outcome in &score.outcomes {
         let found = match outcome.verdict {
-            Verdict::Skip | Verdict::Info | Verdict::Harness => outcome.remarks.first().cloned(),
+            Verdict::Skip | Verdict::Info | Verdict::Harness | Verdict::Known => {
+                outcome.remarks.first().cloned()
+            }
             _ => outcome.findings.first().map(|finding| finding.what.clone()),
         };
         let _ = writeln!(
@@ -24,9 +26,13 @@ pub(super) fn render(score: &Score) -> String {
     }
     let _ = write!(
         text,
-        "\n{} passed, {} failed, {} warned, {} skipped{}\n",
+        "\n{} passed, {} failed, {}{} warned, {} skipped{}\n",
         score.count(Verdict::Pass),
         score.count(Verdict::Fail),
+        match score.count(Verdict::Known) {
+            0 => String::new(),
+            known => format!("{known} known to fail, "),
+        },
         score.count(Verdict::Warn),
         score.count(Verdict::Skip),
         score.level_line().map(|line| format!("; {line}")).unwrap_or_default()
