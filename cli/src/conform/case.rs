@@ -161,6 +161,19 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
 }
 
+/// What stands for a case that was left out.
+pub(crate) fn not_run(case: &'static Case, why: &str) -> Outcome {
+    Outcome {
+        case: &case.about,
+        verdict: Verdict::Skip,
+        findings: Vec::new(),
+        remarks: vec![why.to_owned()],
+        trace: Vec::new(),
+        stderr: String::new(),
+        took: Duration::ZERO,
+    }
+}
+
 /// Plays a case with children of its own, of which none is left afterwards.
 pub(crate) fn play(case: &'static Case, testee: &Testee) -> Outcome {
     let outcome = perform(case, testee);
@@ -291,6 +304,15 @@ fn each_once(warnings: &[Finding]) -> Vec<Finding> {
     found.into_iter().map(tell).collect()
 }
 
+/// What is told while a run goes on.
+#[derive(Debug)]
+pub(crate) enum News<'a> {
+    /// Something about the run as a whole.
+    Notice(&'a str),
+    /// A case is over.
+    Outcome(&'a mut Outcome),
+}
+
 /// The outcome of a whole run.
 #[derive(Debug)]
 pub(crate) struct Score {
@@ -299,6 +321,10 @@ pub(crate) struct Score {
     pub(crate) asked: Option<Level>,
     /// All cases were run, so that a level can be told.
     pub(crate) is_whole: bool,
+    /// There was a task to try the child with.
+    pub(crate) is_sampled: bool,
+    /// What there is to know of the run as a whole.
+    pub(crate) notices: Vec<String>,
     pub(crate) took: Duration,
     /// What the child calls itself.
     pub(crate) sdk: String,
@@ -327,7 +353,7 @@ impl Score {
             Level::L2 => &[Level::L2],
             Level::L3 => &[Level::L3, Level::L2],
         };
-        levels.iter().copied().find(|level| self.is_whole && self.holds(*level))
+        levels.iter().copied().find(|level| self.is_whole && self.is_sampled && self.holds(*level))
     }
 
     /// Whether the run is a success.
@@ -342,6 +368,7 @@ impl Score {
         self.asked?;
         Some(match self.reached() {
             Some(level) => format!("level reached: {level}"),
+            None if !self.is_sampled => "level reached: not told, because DO is no echo".to_owned(),
             None if self.is_whole => "level reached: none".to_owned(),
             None => "level reached: not told, because not all cases were run".to_owned(),
         })

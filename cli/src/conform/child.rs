@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::carrier::Carrier;
-use super::case::{self, Case, Level, Outcome, Score};
+use super::case::{self, Case, Level, News, Score};
 use super::cases;
 use super::options::{self, Options};
 use super::process::{Setup, sweep};
-use super::stage::{Stage, Testee};
-use super::verdict::Stop;
+use super::stage::{Sample, Stage, Testee};
+use super::verdict::{Stop, Verdict};
 use crate::exit::Exit;
 use crate::{run, value};
 
@@ -74,7 +74,10 @@ impl ChildArgs {
             command: self.command.clone(),
             is_testee: self.testee,
             carrier: Carrier::Either,
-            sample: encoded(&self.sample)?.zip(encoded(&self.expect)?),
+            sample: match encoded(&self.sample)?.zip(encoded(&self.expect)?) {
+                Some((input, result)) => Sample::Given(input, result),
+                None => Sample::Echo,
+            },
             patience: self.timeout,
             seed: self.options.seed,
         })
@@ -101,7 +104,7 @@ pub(crate) fn measure(
     level: LevelArg,
     chosen: &[&'static Case],
     is_whole: bool,
-    mut told: impl FnMut(&mut Outcome),
+    mut told: impl FnMut(News<'_>),
 ) -> Result<Score, String> {
     // Whatever a child leaves behind becomes the kit's child, so that it can be found and ended.
     set_child_subreaper(Some(getpid())).map_err(|error| format!("cannot adopt orphans: {error}"))?;
@@ -114,50 +117,96 @@ pub(crate) fn measure(
     };
     let carrier_of = |level| if level == Level::L1 { Carrier::Lines } else { Carrier::Frames };
     let mut testee = Testee { carrier: asked.map_or(Carrier::Either, carrier_of), ..testee.clone() };
-    let (sdk, can) = introduce(&testee)?;
+    let Introduction { sdk, can, sample } = introduce(&testee)?;
     let asked = asked.or(can).unwrap_or(Level::L2);
+    let mut notices = Vec::new();
+    if sample != testee.sample {
+        told(News::Notice(NO_ECHO));
+        notices.push(NO_ECHO.to_owned());
+        testee.sample = sample;
+    }
     testee.carrier = carrier_of(asked);
     let of_level =
         |case: &&'static Case| case.about.level <= Some(asked) && case.fits(testee.carrier) || !is_whole;
-    let mut chosen: Vec<_> = chosen.iter().copied().filter(of_level).collect();
-    // Every case would wait for the HELLO of a child that says none: one is enough to tell why.
-    if can.is_none() {
-        chosen.truncate(1);
-    }
+    let chosen = chosen.iter().copied().filter(of_level);
     let mut outcomes = Vec::new();
     let mut ended = |mut outcome| {
-        told(&mut outcome);
+        told(News::Outcome(&mut outcome));
         outcomes.push(outcome);
     };
     let (mut sessions, plays): (Vec<_>, Vec<_>) =
-        chosen.into_iter().partition(|case| case.about.group() == cases::SESSIONS);
+        chosen.partition(|case| case.about.group() == cases::SESSIONS);
     if is_whole && !testee.is_testee {
         // Not a hundred lines about what is skipped.
         sessions.clear();
     }
-    for case in plays {
-        ended(case::play(case, &testee));
+    if can.is_some() {
+        for case in plays {
+            ended(case::play(case, &testee));
+        }
+        case::play_at_once(&sessions, &testee, ended);
+    } else {
+        // Every case would wait for the HELLO of a child that says none: one is enough to tell why.
+        let mut others = plays.into_iter().chain(sessions);
+        if let Some(first) = others.next() {
+            ended(case::play(first, &testee));
+        }
+        let others: Vec<_> = others.collect();
+        if let Some(first) = outcomes.first().filter(|_| !others.is_empty()) {
+            let what = match first.verdict {
+                Verdict::Fail | Verdict::Known | Verdict::Warn => format!("{} failed", first.case.id),
+                _ => "the child says no HELLO".to_owned(),
+            };
+            let count = others.len();
+            let notice = format!("{what}; the other {} not run", cases_were(count));
+            told(News::Notice(&notice));
+            notices.push(notice);
+            let why = format!("not run: {what}");
+            outcomes.extend(others.into_iter().map(|case| case::not_run(case, &why)));
+        }
     }
-    case::play_at_once(&sessions, &testee, ended);
-    Ok(Score { outcomes, asked: Some(asked), is_whole, took: begun.elapsed(), sdk })
+    let is_sampled = testee.sample != Sample::Unknown;
+    Ok(Score { outcomes, asked: Some(asked), is_whole, is_sampled, notices, took: begun.elapsed(), sdk })
 }
 
-/// What the child calls itself, and the level it claims; no level if it does not even greet.
-fn introduce(testee: &Testee) -> Result<(String, Option<Level>), String> {
+/// What a child is told that does something else than the cases ask for.
+const NO_ECHO: &str = "DO is no echo: give --do JSON --expect JSON; cases that need an echo are skipped";
+
+fn cases_were(count: usize) -> String {
+    if count == 1 { "case was".to_owned() } else { format!("{count} cases were") }
+}
+
+/// What the kit knows of a child before its first case.
+struct Introduction {
+    /// What it calls itself.
+    sdk: String,
+    /// The level it claims; none if it does not even greet.
+    can: Option<Level>,
+    sample: Sample,
+}
+
+fn introduce(testee: &Testee) -> Result<Introduction, String> {
     let mut stage = Stage::new(testee, "introduction");
     let greeted = stage.greeted_by(&Setup::default());
-    let introduced = match &greeted {
-        Ok(session) => Ok((session.hello().sdk, Some(case::level_of(&session.referee, session.codec())))),
-        Err(Stop::Harness(why)) => Err(why.clone()),
+    let mut introduction = Introduction { sdk: String::new(), can: None, sample: testee.sample.clone() };
+    let introduced = match greeted {
+        Ok(session) => {
+            introduction.sdk = session.hello().sdk;
+            introduction.can = Some(case::level_of(&session.referee, session.codec()));
+            if testee.sample == Sample::Echo {
+                introduction.sample = stage.try_echo(session).unwrap_or_default();
+            }
+            Ok(introduction)
+        }
+        Err(Stop::Harness(why)) => Err(why),
         Err(_) => {
             let said = stage.record.borrow().stderr.clone();
             match said.lines().find(|line| line.starts_with("stokehold conform: cannot run")) {
                 Some(why) => Err(why.to_owned()),
-                None => Ok((String::new(), None)),
+                None => Ok(introduction),
             }
         }
     };
-    drop(greeted);
     sweep();
     introduced
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::carrier::Carrier;
-use super::case::Score;
+use super::case::{News, Score};
 use super::cases;
 use super::child::{LevelArg, measure};
 use super::report;
-use super::stage::Testee;
+use super::stage::{Sample, Testee};
 use super::verdict::Verdict;
 use crate::console;
 use crate::exit::Exit;
@@ -82,11 +82,16 @@ pub(crate) fn run(args: &MatrixArgs) -> Exit {
             command: child.command.clone(),
             is_testee,
             carrier: Carrier::Either,
-            sample: None,
+            sample: Sample::Echo,
             patience: args.timeout,
             seed: args.seed,
         };
-        match measure(&testee, child.level, &chosen, args.case.is_empty(), |_| {}) {
+        let told = |news: News<'_>| {
+            if let News::Notice(what) = news {
+                console::line(format_args!("note: {}: {what}", child.name));
+            }
+        };
+        match measure(&testee, child.level, &chosen, args.case.is_empty(), told) {
             Ok(score) => scores.push((child.name.as_str(), score)),
             Err(why) => {
                 console::line(format_args!("error: {}: {}", child.name, console::escaped(&why)));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::baseline::Baseline;
-use super::case::{Description, Outcome, Score};
+use super::case::{Description, News, Outcome, Score};
 use super::report::{self, Form};
 use super::verdict::Verdict;
 use crate::console::{self, escaped};
@@ -68,12 +68,12 @@ impl Options {
         Some(if report::print(&lines) { Exit::Success } else { Exit::SomeFailed })
     }
 
-    /// Runs the cases by `measure`, which hands over each outcome as it comes, and reports. An error of it says why there is nothing
+    /// Runs the cases by `measure`, which tells the news as they come, and reports. An error of it says why there is nothing
     /// to measure.
     pub(crate) fn report(
         &self,
         is_case: impl Fn(&str) -> bool,
-        measure: impl FnOnce(&mut dyn FnMut(&mut Outcome)) -> Result<Score, String>,
+        measure: impl FnOnce(&mut dyn FnMut(News<'_>)) -> Result<Score, String>,
     ) -> Exit {
         let read = |path| Baseline::read(path, self.fix, is_case);
         let baseline = match self.baseline.as_deref().map(read).transpose() {
@@ -86,7 +86,15 @@ impl Options {
             return fail(Exit::Usage, &format!("cannot make {}: {error}", directory.display()));
         }
         let human = self.report == Form::Human;
-        let mut told = |outcome: &mut Outcome| {
+        let mut told = |news: News<'_>| {
+            let outcome = match news {
+                News::Outcome(outcome) => outcome,
+                News::Notice(what) if human => {
+                    report::print(&format!("note: {what}\n"));
+                    return;
+                }
+                News::Notice(what) => return console::line(format_args!("note: {what}")),
+            };
             if let Some(baseline) = &baseline {
                 baseline.mark(outcome, self.strict);
             }

@@ -28,10 +28,27 @@ pub(crate) struct Testee {
     pub(crate) is_testee: bool,
     /// In what it is spoken to.
     pub(crate) carrier: Carrier,
-    /// Input and result of a task that is known to work; without it, DO echoes.
-    pub(crate) sample: Option<(Vec<u8>, Vec<u8>)>,
+    /// What the child is known to do with DO.
+    pub(crate) sample: Sample,
     pub(crate) patience: Duration,
     pub(crate) seed: u64,
+}
+
+/// A task that the child is known to do.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Sample {
+    /// DO gives back whatever it gets.
+    #[default]
+    Echo,
+    /// DO does something else: an input, and its result.
+    Given(Vec<u8>, Vec<u8>),
+    /// DO does something else, and nothing is known that it does the same way each time.
+    Unknown,
+}
+
+/// The input of the sample task for an echo.
+fn echoed() -> Vec<u8> {
+    json(r#"{"value":20,"text":"grüße","list":[1,null,true]}"#)
 }
 
 /// What the parent's HELLO says, where a case wants something of its own.
@@ -120,16 +137,33 @@ impl<'a> Stage<'a> {
     }
 
     /// Input and result of a task that any child under test can do.
-    pub(crate) fn sample(&self) -> (Vec<u8>, Vec<u8>) {
-        self.testee.sample.clone().unwrap_or_else(|| {
-            let value = json(r#"{"value":20,"text":"grüße","list":[1,null,true]}"#);
-            (value.clone(), value)
-        })
+    pub(crate) fn sample(&self) -> Checked<(Vec<u8>, Vec<u8>)> {
+        match &self.testee.sample {
+            Sample::Echo => Ok((echoed(), echoed())),
+            Sample::Given(input, result) => Ok((input.clone(), result.clone())),
+            Sample::Unknown => Err(Stop::skip("needs a task that the child can do: --do and --expect")),
+        }
+    }
+
+    /// Finds out what a child that has greeted does with DO. One that does not get so far is taken for an echo: the cases tell
+    /// what is wrong.
+    pub(crate) fn try_echo(&self, mut session: Session) -> Checked<Sample> {
+        greet(&mut session, &Greeting { grease: false, ..Greeting::default() });
+        get_ready(&mut session)?;
+        let (first, second) = (session.ask("DO", &echoed())?, session.ask("DO", &echoed())?);
+        if first.finished && same::compare(&echoed(), &first.data) != Same::No {
+            return Ok(Sample::Echo);
+        }
+        let is_same = first.finished && second.finished;
+        if is_same && same::compare(&first.data, &second.data) == Same::Yes {
+            return Ok(Sample::Given(echoed(), first.data));
+        }
+        Ok(Sample::Unknown)
     }
 
     /// Does the sample task, and checks its result: so everything that was sent before it has been read, and was not answered.
     pub(crate) fn check_alive(&self, session: &mut Session) -> Checked {
-        let (input, result) = self.sample();
+        let (input, result) = self.sample()?;
         let answer = session.ask("DO", &input)?;
         must(
             answer.finished && same::compare(&result, &answer.data) != Same::No,
@@ -141,7 +175,7 @@ impl<'a> Stage<'a> {
 
     /// Skips a case that needs a child which gives back any value.
     pub(crate) fn needs_echo(&self) -> Checked {
-        if self.testee.sample.is_some() {
+        if self.testee.sample != Sample::Echo {
             return Err(Stop::skip("needs a child that echoes"));
         }
         Ok(())

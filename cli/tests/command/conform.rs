@@ -692,7 +692,67 @@ fn a_program_that_is_no_worker_is_told_at_once() {
     within(|| {
         let finished = conform(&["--timeout", "10s"], &["true"]).expect_code(1);
         assert!(finished.text().contains("FAIL    H1"), "{}", finished.text());
-        assert!(finished.text().contains("1 case: 0 passed, 1 failed"), "{}", finished.text());
+        let others: usize = finished
+            .text()
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("note: H1 failed; the other ")?.strip_suffix(" cases were not run")
+            })
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_else(|| panic!("{}", finished.text()));
+        let counts = format!("{} cases: 0 passed, 1 failed, {others} skipped", others + 1);
+        assert!(others > 50 && finished.text().contains(&counts), "{}", finished.text());
+        assert_eq!(finished.text().matches("SKIP").count(), 0, "not a line for each: {}", finished.text());
+        let told = conform(&["--timeout", "10s", "--report", "json"], &["true"]).expect_code(1);
+        let report = report(&told);
+        assert_eq!(with_verdict(&report, "SKIP").len(), others);
+        assert_eq!(report["cases"][1]["remarks"][0], "not run: H1 failed");
+    });
+}
+
+/// A worker in text mode whose DO does this with its data, an expression of Python.
+fn text_worker(dir: &Dir, answer: &str) -> String {
+    let script = format!(
+        "import json, os, sys\n\
+         print('[\"HELLO\",0,null,{{\"v\":1}}]\\n[\"READY\",0,null,null]', flush=True)\n\
+         for line in sys.stdin:\n\
+         \x20   id, _, message = line.rpartition('[')[0] and line.partition(' ')\n\
+         \x20   if line.startswith('['): id, message = '0', line\n\
+         \x20   request, _, _, data = json.loads(message)\n\
+         \x20   if request == 'DIE': break\n\
+         \x20   if id == '0' or request.isupper() and request != 'DO': continue\n\
+         \x20   unknown = ('FAILED', {{'code': 'unknown_request', 'message': '', 'begun': False}})\n\
+         \x20   name, data = {answer} if request == 'DO' else unknown\n\
+         \x20   print(id, json.dumps([name, 0, None, data]), flush=True)\n"
+    );
+    dir.file("worker.py", script)
+}
+
+#[test]
+fn a_child_whose_do_is_no_echo_is_told_once_and_tested_all_the_same() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let dir = Dir::new("no-echo");
+        let note = "note: DO is no echo: give --do JSON --expect JSON; cases that need an echo are skipped\n";
+        let args = ["--case", "H1,F1,X1,T6", "--timeout", "10s"];
+        let worker = text_worker(&dir, "('FINISHED', len(json.dumps(data)))");
+        let other = conform(&args, &[&python, "-IS", &worker]).expect_code(0);
+        assert!(other.text().starts_with(note), "{}", other.text());
+        for part in ["PASS    H1 ", "PASS    F1 ", "PASS    X1 ", "SKIP    T6 "] {
+            assert!(other.text().contains(part), "{part}: {}", other.text());
+        }
+        // Of one that takes no such input nothing is known that it can do.
+        let worker = text_worker(&dir, "('FAILED', {'code': 'error', 'message': 'no'})");
+        let picky = conform(&args, &[&python, "-IS", &worker]).expect_code(0);
+        assert!(picky.text().starts_with(note), "{}", picky.text());
+        for part in ["PASS    H1 ", "SKIP    F1 ", "--do and --expect", "PASS    X1 ", "SKIP    T6 "] {
+            assert!(picky.text().contains(part), "{part}: {}", picky.text());
+        }
+        let json = report(&conform(&[&args[..], &["--report", "json"]].concat(), &[&python, "-IS", &worker]));
+        assert!(json["notices"][0].as_str().unwrap().contains("no echo"), "{json:#}");
+        let worker = text_worker(&dir, "('FINISHED', data)");
+        let echo = conform(&args, &[&python, "-IS", &worker]).expect_code(0);
+        assert!(!echo.text().contains("note:"), "{}", echo.text());
     });
 }
 

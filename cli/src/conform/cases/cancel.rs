@@ -66,7 +66,7 @@ fn cancel_running(stage: &mut Stage<'_>) -> Checked {
 fn cancel_late(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     session.needs_capability(Capability::Cancel)?;
-    let id = session.submit("DO", &stage.sample().0);
+    let id = session.submit("DO", &stage.sample()?.0);
     session.answer(id)?;
     session.send(id, "CANCEL", &json("null"));
     stage.check_alive(&mut session)?;
@@ -79,7 +79,7 @@ fn cancel_waiting(stage: &mut Stage<'_>) -> Checked {
     stage.needs(&session, "test.sleep")?;
     let first = session.submit("test.sleep", &json(r#"{"ms":300}"#));
     let second = session.submit("test.sleep", &json(r#"{"ms":299}"#));
-    let third = session.submit("DO", &stage.sample().0);
+    let third = session.submit("DO", &stage.sample()?.0);
     session.send(second, "CANCEL", &json("null"));
     let (a, b, c) = (session.answer(first)?, session.answer(second)?, session.answer(third)?);
     must(
@@ -99,7 +99,7 @@ fn cancel_waiting(stage: &mut Stage<'_>) -> Checked {
 
 fn id_again(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     for id in [9, 9, 0xffff_ffff, 1, 0xffff_ffff, 9] {
         session.send(id, "DO", &input);
         let answer = session.answer(id)?;
@@ -285,7 +285,7 @@ fn started(stage: &mut Stage<'_>) -> Checked {
     let greeting = Greeting { offers_started: true, ..Greeting::default() };
     let mut session = stage.ready_in(&Setup::default(), &greeting)?;
     session.needs_capability(Capability::Started)?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     if stage.offers(&mut session, "test.spin", &json(r#"{"ms":0}"#))? {
         let long = session.submit("test.spin", &json(r#"{"ms":700}"#));
         session.wait(|session| !session.task(long).notes.is_empty() || session.answered(long))?;

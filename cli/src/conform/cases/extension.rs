@@ -60,7 +60,7 @@ fn unknown_request(stage: &mut Stage<'_>) -> Checked {
 
 fn one_way(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     session.send(0, "DO", &input);
     session.send(0, "grease.unknown", &json("null"));
     let everyone = stokehold_protocol::Recipient::Everyone;
@@ -108,7 +108,7 @@ fn unknown_words(stage: &mut Stage<'_>) -> Checked {
 }
 
 fn same_session(stage: &mut Stage<'_>) -> Checked {
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let mut seen = Vec::new();
     for with_grease in [false, true] {
         let greeting = Greeting { grease: with_grease, ..Greeting::default() };
@@ -164,7 +164,7 @@ fn unreadable_data(stage: &mut Stage<'_>) -> Checked {
     {
         let mut session = stage.ready()?;
         session.send(0, name, &json(data));
-        let id = session.submit("DO", &stage.sample().0);
+        let id = session.submit("DO", &stage.sample()?.0);
         session.wait(|session| session.answered(id) || session.process.ended().is_some())?;
         if session.answered(id) {
             continue;
@@ -181,7 +181,7 @@ fn unreadable_data(stage: &mut Stage<'_>) -> Checked {
 fn any_address(stage: &mut Stage<'_>) -> Checked {
     use stokehold_protocol::Recipient::{Anyone, Process};
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let most = stokehold_protocol::limits::ADDRESS_MAX;
     for (sender, recipient) in [(0, Anyone), (most, Process(most)), (1, Process(1)), (4_194_400, Process(99))]
     {
@@ -201,7 +201,7 @@ fn any_address(stage: &mut Stage<'_>) -> Checked {
 
 fn behind_die(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let die = session.frame(0, "DIE", &json("null"));
     let late = session.fresh_id();
     session.referee.open(late);

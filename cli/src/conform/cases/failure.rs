@@ -111,7 +111,7 @@ fn long_text(stage: &mut Stage<'_>) -> Checked {
 fn neighbours(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     stage.needs(&session, "test.raise")?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let before = session.submit("DO", &input);
     let bad = session.submit("test.raise", &json(r#""on purpose""#));
     let after = session.submit("DO", &input);

@@ -55,7 +55,7 @@ fn byte_by_byte(stage: &mut Stage<'_>) -> Checked {
 
 fn many_at_once(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     session.pacing = Pacing::Whole;
     let count = session.hello().window.clamp(1, 50);
     let mut bytes = Vec::new();
@@ -87,7 +87,7 @@ fn many_at_once(stage: &mut Stage<'_>) -> Checked {
 fn cut_everywhere(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     session.pacing = Pacing::Whole;
-    let (input, result) = stage.sample();
+    let (input, result) = stage.sample()?;
     for place in 1..session.frame(1, "DO", &input).len() {
         let id = session.fresh_id();
         let frame = session.frame(id, "DO", &input);

@@ -51,7 +51,7 @@ fn print(stage: &mut Stage<'_>, how: &str) -> Checked {
 fn stdin(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     stage.needs(&session, "test.stdin")?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     for how in ["read", "process"] {
         let reading = session.submit("test.stdin", &json(&format!(r#"{{"how":"{how}"}}"#)));
         // Frames that must not be read by anybody else.

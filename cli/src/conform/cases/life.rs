@@ -48,10 +48,10 @@ fn idle_end(stage: &mut Stage<'_>) -> Checked {
 }
 
 /// As many tasks as the window allows, up to 20.
-fn some_tasks(stage: &Stage<'_>, session: &mut Session) -> Vec<u32> {
-    let (input, _) = stage.sample();
+fn some_tasks(stage: &Stage<'_>, session: &mut Session) -> Checked<Vec<u32>> {
+    let (input, _) = stage.sample()?;
     let count = session.hello().window.clamp(1, 20);
-    (0..count).map(|_| session.submit("DO", &input)).collect()
+    Ok((0..count).map(|_| session.submit("DO", &input)).collect())
 }
 
 fn all_answered(session: &Session, ids: &[u32], statement: &'static str) -> Checked {
@@ -66,7 +66,7 @@ fn all_answered(session: &Session, ids: &[u32], statement: &'static str) -> Chec
 
 fn end_behind_tasks(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let ids = some_tasks(stage, &mut session);
+    let ids = some_tasks(stage, &mut session)?;
     session.close_input()?;
     clean(&mut session, "L-1", "the end of input")?;
     all_answered(&session, &ids, "L-1")
@@ -85,7 +85,7 @@ fn die(stage: &mut Stage<'_>) -> Checked {
 
 fn die_behind_tasks(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let ids = some_tasks(stage, &mut session);
+    let ids = some_tasks(stage, &mut session)?;
     session.send(0, "DIE", &json("null"));
     clean(&mut session, "L-2", "tasks and DIE")?;
     all_answered(&session, &ids, "L-2")
@@ -109,7 +109,7 @@ fn die_now(stage: &mut Stage<'_>) -> Checked {
 
 fn end_inside(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let ids = some_tasks(stage, &mut session);
+    let ids = some_tasks(stage, &mut session)?;
     let half = session.frame(999, "DO", &json(r#"["half","of","this"]"#));
     session.send_bytes(half.get(..half.len() / 2).unwrap_or_default());
     session.close_input()?;
@@ -147,7 +147,7 @@ fn no_reader(stage: &mut Stage<'_>) -> Checked {
     if !at_once {
         let before = session.process.ticks();
         for _ in 0..3 {
-            session.submit("DO", &stage.sample().0);
+            session.submit("DO", &stage.sample()?.0);
         }
         session.wait(|session| session.process.ended().is_some())?;
         let spent = session.process.ticks().zip(before).map(|(after, before)| after.saturating_sub(before));
@@ -206,7 +206,7 @@ fn many_lives(stage: &mut Stage<'_>) -> Checked {
 fn bye(stage: &mut Stage<'_>) -> Checked {
     for by_die in [true, false] {
         let mut session = stage.ready()?;
-        let ids = some_tasks(stage, &mut session);
+        let ids = some_tasks(stage, &mut session)?;
         if by_die {
             session.send(0, "DIE", &json("null"));
         } else {
@@ -266,7 +266,7 @@ fn idle_cost(stage: &mut Stage<'_>) -> Checked {
 fn exit_in_handler(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     stage.needs(&session, "test.exit")?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let before = session.submit("DO", &input);
     session.answer(before)?;
     let id = session.submit("test.exit", &json(r#"{"code":42}"#));

@@ -48,7 +48,7 @@ fn millis(time: Option<&Duration>) -> f64 {
 
 fn round_trip(stage: &mut Stage<'_>) -> Checked {
     let mut session = calm(stage)?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let mut times = Vec::new();
     for _ in 0..500 {
         let begun = Instant::now();
@@ -64,7 +64,7 @@ fn round_trip(stage: &mut Stage<'_>) -> Checked {
 fn rate(stage: &mut Stage<'_>) -> Checked {
     stage.needs_echo()?;
     let mut session = calm(stage)?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let window = session.hello().window.min(1024);
     let begun = Instant::now();
     pipeline(&mut session, 5_000, &input, window)?;
@@ -89,7 +89,7 @@ fn throughput(stage: &mut Stage<'_>, size: usize, count: u32) -> Checked {
 fn growth(stage: &mut Stage<'_>) -> Checked {
     stage.needs_echo()?;
     let mut session = calm(stage)?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     let window = session.hello().window.min(1024);
     pipeline(&mut session, 2_000, &input, window)?;
     let before = session.process.memory();

@@ -416,7 +416,7 @@ mod tests {
             command: Vec::new(),
             is_testee: true,
             carrier: Carrier::Frames,
-            sample: None,
+            sample: crate::conform::stage::Sample::Echo,
             patience: Duration::from_secs(1),
             seed: 1,
         };

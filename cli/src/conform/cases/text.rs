@@ -118,7 +118,7 @@ fn unfinished(stage: &mut Stage<'_>) -> Checked {
         let mut session =
             stage.ready_in(&Setup::default(), &Greeting { grease: false, ..Greeting::default() })?;
         session.note(format!("{}: {}", vector.id, vector.why));
-        let (input, _) = stage.sample();
+        let (input, _) = stage.sample()?;
         let before = session.submit("DO", &input);
         // Its answer would be seen.
         session.referee.open(7);
@@ -188,7 +188,7 @@ fn desync(stage: &mut Stage<'_>) -> Checked {
         // Something that is nearly an id must not end a child that looks less closely.
         let is_near = bytes.first().is_some_and(|first| matches!(first, b'0'..=b'9' | b'+' | b'-' | b' '));
         if is_near {
-            let later = session.submit("DO", &stage.sample().0);
+            let later = session.submit("DO", &stage.sample()?.0);
             // An odd answer to an odd line is no worse than none.
             let waited = session.wait(|session| session.answered(later) || session.process.ended().is_some());
             let ends = session.process.ended();
@@ -223,7 +223,7 @@ fn white_space(stage: &mut Stage<'_>) -> Checked {
         session.referee.blind = true;
         session.referee.open(vector.task);
         session.send_bytes(&vector.bytes());
-        let later = session.submit("DO", &stage.sample().0);
+        let later = session.submit("DO", &stage.sample()?.0);
         let over = |session: &Session| session.answered(later) || session.is_over();
         if session.wait(over).is_err() {
             continue;

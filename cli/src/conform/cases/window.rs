@@ -10,7 +10,7 @@ use crate::conform::case::Case;
 use crate::conform::process::Setup;
 use crate::conform::same::{Same, compare};
 use crate::conform::session::{Pacing, Session};
-use crate::conform::stage::{Greeting, Stage};
+use crate::conform::stage::{Greeting, Sample, Stage};
 use crate::conform::trace::json;
 use crate::conform::verdict::{Checked, must};
 
@@ -134,7 +134,7 @@ fn nothing_besides(stage: &mut Stage<'_>) -> Checked {
 
 fn beyond_window(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     session.pacing = Pacing::Whole;
     let window = session.hello().window.min(2048);
     let ids: Vec<u32> = (0..window + 16).map(|_| session.submit("DO", &input)).collect();
@@ -203,7 +203,7 @@ fn tiny_pipes(stage: &mut Stage<'_>) -> Checked {
     let mut session =
         stage.ready_in(&Setup { tiny_pipes: true, ..Setup::default() }, &Greeting::default())?;
     stage.check_alive(&mut session)?;
-    if stage.testee.sample.is_none() {
+    if stage.testee.sample == Sample::Echo {
         pipeline(&mut session, 4, &bytes(100_000), 1)?;
     }
     session.finish()
@@ -211,7 +211,7 @@ fn tiny_pipes(stage: &mut Stage<'_>) -> Checked {
 
 fn stopped(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     session.pacing = Pacing::Whole;
     for _ in 0..3 {
         let id = session.fresh_id();
@@ -231,7 +231,7 @@ fn stopped(stage: &mut Stage<'_>) -> Checked {
 
 fn written_before_waiting(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
-    let (input, _) = stage.sample();
+    let (input, _) = stage.sample()?;
     // Nothing follows that could push the answer out.
     let id = session.submit("DO", &input);
     session.answer(id)?;

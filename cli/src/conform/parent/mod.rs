@@ -26,7 +26,7 @@ use rustix::process::{getpid, set_child_subreaper};
 use self::play::Trial;
 use self::plot::Plot;
 pub(crate) use self::villain::{VillainArgs, run as play_villain};
-use super::case::{self, Outcome, Score};
+use super::case::{self, News, Score};
 use super::options::Options;
 use super::process::sweep;
 use crate::exit::Exit;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ParentArgs) -> Exit {
 fn measure(
     args: &ParentArgs,
     chosen: &[&'static Plot],
-    told: &mut dyn FnMut(&mut Outcome),
+    told: &mut dyn FnMut(News<'_>),
 ) -> Result<Score, String> {
     // Whatever a parent leaves behind becomes the kit's child, so that it can be found and ended.
     set_child_subreaper(Some(getpid())).map_err(|error| format!("cannot adopt orphans: {error}"))?;
@@ -86,6 +86,8 @@ fn measure(
         outcomes: Vec::new(),
         asked: None,
         is_whole: args.options.case.is_empty(),
+        is_sampled: true,
+        notices: Vec::new(),
         took: Duration::ZERO,
         sdk: String::new(),
     };
@@ -97,7 +99,7 @@ fn measure(
         return Err(why.to_owned());
     }
     if asks_for_first || memory.is_none() {
-        told(&mut first);
+        told(News::Outcome(&mut first));
         score.outcomes.push(first);
     }
     if let Some(memory) = memory {
@@ -109,7 +111,7 @@ fn measure(
             jobs(args),
             |plot| play::play(plot, &trial).0,
             |mut outcome| {
-                told(&mut outcome);
+                told(News::Outcome(&mut outcome));
                 score.outcomes.push(outcome);
             },
         );

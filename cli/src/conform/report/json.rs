@@ -23,6 +23,7 @@ pub(super) fn render(score: &Score) -> String {
             "skip": count(Verdict::Skip),
             "harness": count(Verdict::Harness),
         },
+        "notices": score.notices,
         "cases": score.outcomes.iter().map(case).collect::<Vec<_>>(),
     });
     format!("{report:#}\n")

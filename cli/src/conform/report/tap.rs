@@ -25,6 +25,9 @@ pub(super) fn render(score: &Score) -> String {
                 writeln!(text, "# {} [{}] {}", outcome.verdict, finding.statement, escaped(&finding.what));
         }
     }
+    for notice in &score.notices {
+        let _ = writeln!(text, "# {}", escaped(notice));
+    }
     if let Some(line) = score.level_line() {
         let _ = writeln!(text, "# {line}");
     }
