@@ -13,7 +13,8 @@ use stokehold_protocol::Codec;
 use super::carrier::Carrier;
 use super::process::sweep;
 use super::referee::Referee;
-use super::stage::{Stage, Testee};
+use super::stage::{NEEDS_TESTEE, Stage, Testee};
+use super::trace::Trace;
 use super::verdict::{Checked, Finding, Stop, Verdict};
 
 /// How much of the protocol a child speaks. Each level contains the one before, but for what only lines or only frames have.
@@ -155,10 +156,33 @@ pub(crate) struct Outcome {
     pub(crate) findings: Vec<Finding>,
     /// Why it was skipped, or what there is to know.
     pub(crate) remarks: Vec<String>,
-    pub(crate) trace: Vec<String>,
+    pub(crate) trace: Trace,
     /// The last that the child wrote on standard error.
     pub(crate) stderr: String,
     pub(crate) took: Duration,
+}
+
+/// Lines shown of what a child wrote on standard error.
+const STDERR_LINES: usize = 8;
+
+impl Outcome {
+    /// Whether a report shows what went over the wire.
+    pub(crate) fn shows_frames(&self) -> bool {
+        matches!(self.verdict, Verdict::Fail | Verdict::Harness | Verdict::Warn)
+    }
+
+    /// The last lines that the child wrote on standard error.
+    pub(crate) fn last_words(&self) -> Vec<&str> {
+        let said: Vec<&str> = self.stderr.lines().collect();
+        said.get(said.len().saturating_sub(STDERR_LINES)..).unwrap_or_default().to_vec()
+    }
+
+    /// Lets go of what no report shows, once it was told.
+    pub(crate) fn settle(&mut self) {
+        if !self.shows_frames() {
+            self.trace = Trace::default();
+        }
+    }
 }
 
 /// What stands for a case that was left out.
@@ -168,7 +192,7 @@ pub(crate) fn not_run(case: &'static Case, why: &str) -> Outcome {
         verdict: Verdict::Skip,
         findings: Vec::new(),
         remarks: vec![why.to_owned()],
-        trace: Vec::new(),
+        trace: Trace::default(),
         stderr: String::new(),
         took: Duration::ZERO,
     }
@@ -245,7 +269,7 @@ fn perform(case: &'static Case, testee: &Testee) -> Outcome {
         verdict,
         findings,
         remarks,
-        trace: record.trace.lines(),
+        trace: record.trace.clone(),
         stderr: record.stderr.clone(),
         took: begun.elapsed(),
     }
@@ -367,7 +391,16 @@ impl Score {
     pub(crate) fn level_line(&self) -> Option<String> {
         self.asked?;
         Some(match self.reached() {
-            Some(level) => format!("level reached: {level}"),
+            Some(level) => {
+                let is_left_out = |outcome: &&Outcome| {
+                    outcome.verdict == Verdict::Skip && outcome.remarks.iter().any(|why| why == NEEDS_TESTEE)
+                };
+                match self.outcomes.iter().filter(is_left_out).count() {
+                    0 => format!("level reached: {level}"),
+                    1 => format!("level reached: {level} (1 case skipped: it needs --testee)"),
+                    more => format!("level reached: {level} ({more} cases skipped: they need --testee)"),
+                }
+            }
             None if !self.is_sampled => "level reached: not told, because DO is no echo".to_owned(),
             None if self.is_whole => "level reached: none".to_owned(),
             None => "level reached: not told, because not all cases were run".to_owned(),

@@ -11,7 +11,7 @@ use super::case::{self, Case, Level, News, Score};
 use super::cases;
 use super::options::{self, Options};
 use super::process::{Setup, sweep};
-use super::stage::{Sample, Stage, Testee};
+use super::stage::{Sample, Stage, Testee, hear_hello};
 use super::verdict::{Stop, Verdict};
 use crate::exit::Exit;
 use crate::{run, value};
@@ -43,6 +43,9 @@ pub(crate) struct ChildArgs {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = run::duration)]
     timeout: Duration,
 
+    #[arg(hide = true, num_args = 1.., value_name = "CMD", value_parser = options::misplaced)]
+    misplaced: Vec<OsString>,
+
     #[command(flatten)]
     options: Options,
 
@@ -64,17 +67,19 @@ pub(crate) enum LevelArg {
 
 impl ChildArgs {
     fn testee(&self) -> Result<Testee, String> {
-        let encoded = |json: &Option<String>| -> Result<Option<Vec<u8>>, String> {
+        let encoded = |option: &str, json: &Option<String>| -> Result<Option<Vec<u8>>, String> {
             let Some(json) = json else { return Ok(None) };
             let mut data = Vec::new();
-            value::encode_json(json.as_bytes(), &mut data)?;
+            value::encode_json(json.as_bytes(), &mut data).map_err(|error| {
+                format!("{option} is no JSON: a text needs quotes ('\"hello\"'): {error}")
+            })?;
             Ok(Some(data))
         };
         Ok(Testee {
             command: self.command.clone(),
             is_testee: self.testee,
             carrier: Carrier::Either,
-            sample: match encoded(&self.sample)?.zip(encoded(&self.expect)?) {
+            sample: match encoded("--do", &self.sample)?.zip(encoded("--expect", &self.expect)?) {
                 Some((input, result)) => Sample::Given(input, result),
                 None => Sample::Echo,
             },
@@ -117,8 +122,8 @@ pub(crate) fn measure(
     };
     let carrier_of = |level| if level == Level::L1 { Carrier::Lines } else { Carrier::Frames };
     let mut testee = Testee { carrier: asked.map_or(Carrier::Either, carrier_of), ..testee.clone() };
-    let Introduction { sdk, can, sample } = introduce(&testee)?;
-    let asked = asked.or(can).unwrap_or(Level::L2);
+    let Introduction { sdk, can, is_in_lines, sample } = introduce(&testee)?;
+    let asked = asked.or(can).unwrap_or(if is_in_lines { Level::L1 } else { Level::L2 });
     let mut notices = Vec::new();
     if sample != testee.sample {
         told(News::Notice(NO_ECHO));
@@ -132,6 +137,7 @@ pub(crate) fn measure(
     let mut outcomes = Vec::new();
     let mut ended = |mut outcome| {
         told(News::Outcome(&mut outcome));
+        outcome.settle();
         outcomes.push(outcome);
     };
     let (mut sessions, plays): (Vec<_>, Vec<_>) =
@@ -182,13 +188,20 @@ struct Introduction {
     sdk: String,
     /// The level it claims; none if it does not even greet.
     can: Option<Level>,
+    /// Its output begins like text mode.
+    is_in_lines: bool,
     sample: Sample,
 }
 
 fn introduce(testee: &Testee) -> Result<Introduction, String> {
     let mut stage = Stage::new(testee, "introduction");
-    let greeted = stage.greeted_by(&Setup::default());
-    let mut introduction = Introduction { sdk: String::new(), can: None, sample: testee.sample.clone() };
+    let mut introduction =
+        Introduction { sdk: String::new(), can: None, is_in_lines: false, sample: testee.sample.clone() };
+    let greeted = stage.start(&Setup::default()).and_then(|mut session| {
+        let heard = hear_hello(&mut session);
+        introduction.is_in_lines = session.is_in_lines();
+        heard.map(|()| session)
+    });
     let introduced = match greeted {
         Ok(session) => {
             introduction.sdk = session.hello().sdk;

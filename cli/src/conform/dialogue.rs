@@ -10,7 +10,10 @@ use super::process::Ended;
 use super::referee::{Answer, Task};
 use super::session::{PARENT, Session};
 use super::trace::frame;
-use super::verdict::{Checked, Stop, must};
+use super::verdict::{Checked, Finding, Stop, must};
+
+/// How long a process may take to end behind its output.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 impl Session {
     /// Notes a SHOULD that was not kept; the case goes on.
@@ -68,22 +71,36 @@ impl Session {
         id
     }
 
-    /// Waits for the answer of a task.
-    pub(crate) fn answer(&mut self, id: u32) -> Checked<Answer> {
-        let arrived = self.wait(|session| session.answered(id) || session.is_over())?;
-        let found = self.referee.tasks.get(&id).and_then(|task| task.answer.clone());
-        found.ok_or_else(|| {
-            let what = match (arrived, self.process.ended()) {
-                (_, Some(ended)) => format!("the child {ended} without an answer for the id {id}"),
-                (true, None) => format!("the child closed its output without an answer for the id {id}"),
-                (false, None) => format!("no answer for the id {id} within {:?}", self.patience),
-            };
-            Stop::fail(
-                "R-19",
-                what,
+    /// Waits for the answer of a task; nothing if it does not come.
+    pub(crate) fn hear(&mut self, id: u32) -> Checked<Option<Answer>> {
+        self.wait(|session| session.answered(id) || session.is_over())?;
+        Ok(self.referee.tasks.get(&id).and_then(|task| task.answer.clone()))
+    }
+
+    /// What was seen instead of an answer that did not come.
+    pub(crate) fn unanswered(&mut self, id: u32) -> Checked<Finding> {
+        if self.is_over() {
+            // An output ends a moment before its process.
+            self.wait_for(LAST_MOMENT, |session| session.process.ended().is_some())?;
+        }
+        let go_on = "go on reading until all bytes of a message are there, whatever a read gives, and until the end of input; answer what you cannot do by FAILED";
+        let (what, hint) = match (self.process.ended(), self.is_over()) {
+            (Some(ended), _) => (format!("the child {ended} without an answer for the id {id}"), go_on),
+            (None, true) => (format!("the child closed its output without an answer for the id {id}"), go_on),
+            (None, false) => (
+                format!("no answer for the id {id} within {:?}", self.patience),
                 "answer every request with an id by one FINISHED or FAILED, and flush what you wrote before you read again",
-            )
-        })
+            ),
+        };
+        Ok(Finding { statement: "R-19".into(), what, hint: hint.to_owned() })
+    }
+
+    /// Waits for the answer of a task, which must come.
+    pub(crate) fn answer(&mut self, id: u32) -> Checked<Answer> {
+        match self.hear(id)? {
+            Some(answer) => Ok(answer),
+            None => Err(Stop::Fail(self.unanswered(id)?)),
+        }
     }
 
     /// Sends a task and waits for its answer.

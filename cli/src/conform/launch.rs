@@ -46,7 +46,8 @@ pub(crate) fn launch(args: &LaunchArgs) -> Exit {
     }
     let mut words = args.command.iter();
     let error = Command::new(words.next().cloned().unwrap_or_default()).args(words).exec();
-    console::line(format_args!("stokehold conform: cannot run {:?}: {error}", args.command.first()));
+    let program = args.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+    console::line(format_args!("stokehold conform: cannot run {}: {error}", console::escaped(&program)));
     Exit::NoWorkers
 }
 

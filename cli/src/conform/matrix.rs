@@ -10,6 +10,7 @@ use super::carrier::Carrier;
 use super::case::{News, Score};
 use super::cases;
 use super::child::{LevelArg, measure};
+use super::options::{fail, id};
 use super::report;
 use super::stage::{Sample, Testee};
 use super::verdict::Verdict;
@@ -24,7 +25,7 @@ use crate::run;
 pub(crate) struct MatrixArgs {
     /// A child: a name, `=`, and its command, whose words are separated by blanks. It is measured by the level that `conform child`
     /// would choose, or by the one behind the name: `NAME@L1=CMD`
-    #[arg(long, required = true, value_name = "NAME=CMD", value_parser = child)]
+    #[arg(long, required_unless_present = "plain_child", value_name = "NAME=CMD", value_parser = child)]
     child: Vec<Named>,
 
     /// Another child, which answers nothing of `sdks/TESTEE.md`
@@ -32,7 +33,7 @@ pub(crate) struct MatrixArgs {
     plain_child: Vec<Named>,
 
     /// Only these cases: ids, or beginnings with a star (F1,L*)
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = id)]
     case: Vec<String>,
 
     /// Each `--child` answers the requests of `sdks/TESTEE.md`
@@ -72,10 +73,10 @@ fn child(text: &str) -> Result<Named, String> {
 pub(crate) fn run(args: &MatrixArgs) -> Exit {
     let (chosen, unknown) = cases::chosen(&args.case);
     if let Some(unknown) = unknown {
-        console::line(format_args!("error: no case is called {unknown:?}"));
-        return Exit::Usage;
+        return fail(Exit::Usage, &unknown);
     }
     let mut scores = Vec::new();
+    let mut all_ran = true;
     let children = args.child.iter().map(|child| (child, args.testee));
     for (child, is_testee) in children.chain(args.plain_child.iter().map(|child| (child, false))) {
         let testee = Testee {
@@ -95,11 +96,14 @@ pub(crate) fn run(args: &MatrixArgs) -> Exit {
             Ok(score) => scores.push((child.name.as_str(), score)),
             Err(why) => {
                 console::line(format_args!("error: {}: {}", child.name, console::escaped(&why)));
-                return Exit::NoWorkers;
+                all_ran = false;
             }
         }
     }
     let is_told = report::print(&table(&scores));
+    if !all_ran {
+        return Exit::NoWorkers;
+    }
     let is_good = scores.iter().all(|(_, score)| score.is_good(false));
     if is_told && is_good { Exit::Success } else { Exit::SomeFailed }
 }

@@ -1,6 +1,8 @@
 //! What can be asked of every run of cases, whoever is tested: which cases, in which form, against which known failures. And
 //! the run's exit code.
 
+use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use crate::exit::Exit;
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Only these cases: ids, or beginnings with a star (F1,L*)
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = id)]
     pub(crate) case: Vec<String>,
 
     /// Lists the cases and the statements they are about
@@ -42,7 +44,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Form::Human)]
     report: Form,
 
-    /// Keeps the frames of every case in a file of this directory
+    /// Keeps the frames of every case in a file of this directory: all of them, each up to 4096 bytes (of a case with more than 8 MiB
+    /// of them the first and the last)
     #[arg(long, value_name = "DIR")]
     keep_trace: Option<PathBuf>,
 
@@ -59,7 +62,7 @@ impl Options {
         unknown: Option<String>,
     ) -> Option<Exit> {
         if let Some(unknown) = unknown {
-            return Some(fail(Exit::Usage, &format!("no case is called {unknown:?}; --list shows them")));
+            return Some(fail(Exit::Usage, &unknown));
         }
         if !self.list {
             return None;
@@ -141,14 +144,25 @@ impl Options {
 fn keep_trace(directory: &Path, outcome: &Outcome) {
     let path = directory.join(format!("{}.txt", outcome.case.id));
     let mut text = format!("{} {}\n", outcome.case.id, outcome.verdict);
-    for line in &outcome.trace {
-        text.push_str(line);
+    for line in outcome.trace.whole() {
+        text.push_str(&line);
         text.push('\n');
     }
     let kept = fs::File::create(&path).and_then(|mut file| file.write_all(text.as_bytes()));
     if let Err(error) = kept {
         console::line(format_args!("warning: cannot keep {}: {error}", path.display()));
     }
+}
+
+/// The id of a case, or the beginning of some, as people write lists.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+pub(crate) fn id(text: &str) -> Result<String, Infallible> {
+    Ok(text.trim().to_owned())
+}
+
+/// Takes no word of a command that does not stand behind the two dashes.
+pub(crate) fn misplaced(word: &str) -> Result<OsString, String> {
+    Err(format!("the program and its arguments stand behind two dashes: -- {word}"))
 }
 
 /// Says why, and gives that exit code.

@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 use stokehold_protocol::{ChildHello, DataError, Kind, Message, MessageError, Quote, Recipient, check};
 
 use super::verdict::{Checked, Finding, Stop, must};
+use crate::value;
 
 /// How the requests of `sdks/TESTEE.md` begin.
 const TESTEE_PREFIX: &str = "test.";
+
+/// Characters shown of data.
+const DATA_SHOWN: usize = 80;
 
 /// Warnings kept of one connection.
 const WARNINGS_KEPT: usize = 32;
@@ -232,7 +236,7 @@ impl Referee {
         match message.request {
             "FINISHED" | "FAILED" if id == 0 => Err(Stop::fail(
                 "R-21",
-                format!("{} with id 0: {}", message.request, failure(message.data)),
+                format!("{} with id 0: {}", message.request, content(message)),
                 "answer nothing that has the id 0",
             )),
             "FINISHED" | "FAILED" | "ITEM" | "STARTED" | "PROGRESS" | "LOG" if id != 0 => {
@@ -302,7 +306,7 @@ impl Referee {
             let statement = if is_final { "R-11" } else { "R-34" };
             return Err(Stop::fail(
                 statement,
-                format!("{name} for the id {id}, which no task has: {}", failure(message.data)),
+                format!("{name} for the id {id}, which no task has: {}", content(message)),
                 "answer with the id of the request; ignore ALL-CAPS requests, also those that are answers",
             ));
         };
@@ -385,10 +389,24 @@ impl Referee {
     }
 }
 
-/// The code and the words of FAILED, for people; nothing if it is no such map.
-fn failure(data: &[u8]) -> String {
+/// What a message says, for people: the code and the words of FAILED, else its data.
+fn content(message: &Message<'_>) -> String {
+    if message.request == "FAILED" {
+        return failure(message.data);
+    }
+    let mut text = Vec::new();
+    if value::write_json(message.data, &mut text).is_err() {
+        return "what is no value".to_owned();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let end = if text.chars().count() > DATA_SHOWN { "…" } else { "" };
+    text.chars().take(DATA_SHOWN).chain(end.chars()).collect()
+}
+
+/// The code and the words of FAILED.
+pub(super) fn failure(data: &[u8]) -> String {
     let failure = stokehold_protocol::Failure::decode(data);
-    format!("{} {}", failure.code, failure.message)
+    format!("`{}` {}", failure.code, failure.message).trim_end().to_owned()
 }
 
 /// The statement that data with such a mistake breaks.

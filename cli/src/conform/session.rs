@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use stokehold_protocol::{Codec, FrameError, FrameEvent, Splitter};
+use stokehold_protocol::{Codec, FrameError, FrameEvent, Message, Quote, Splitter};
 
 use super::carrier::{Carrier, line_of};
 use super::process::{Ended, Process, waiting};
 use super::random::Random;
-use super::referee::Referee;
+use super::referee::{Referee, failure};
 use super::trace::Trace;
 use super::verdict::{Checked, Finding, Stop};
 
@@ -31,6 +31,12 @@ const HEARD_BYTES: usize = 64 * 1024 * 1024;
 
 /// How often something is looked at that cannot be waited for.
 const LOOK_EVERY: Duration = Duration::from_micros(100);
+
+/// What keeps other text out of the output.
+const GUARD: &str = "keep descriptor 1 for the protocol: put /dev/null on 0 and standard error on 1 before any other code runs";
+
+/// How text mode begins.
+const HELLO_LINE: &str = "begin with the line [\"HELLO\",0,null,{\"v\":1}]: it is JSON, where texts and keys stand in double quotes (a shell takes away those that are not quoted themselves)";
 
 /// In which pieces bytes are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -297,7 +303,11 @@ impl Session {
             if self.quiet_about_the_end() {
                 return Ok(());
             }
+            let quote = self.splitter.quote();
             return self.splitter.finish().map_err(|error| {
+                if let Some(stop) = self.no_beginning(quote) {
+                    return stop;
+                }
                 let (statement, hint) = match error {
                     FrameError::UnfinishedLine { .. } => ("T-1", "end every line with LF, the last one too"),
                     _ => ("F-4", "write whole frames: the length counts the id and the body, and every byte of both must follow"),
@@ -315,32 +325,72 @@ impl Session {
     }
 
     /// A child that is offered lines only, and whose first bytes begin none ([T-8]).
-    fn expect_lines(&self) -> Checked {
+    fn expect_lines(&mut self) -> Checked {
         if self.carrier != Carrier::Lines || self.splitter.codec() != Some(Codec::MessagePack) {
             return Ok(());
         }
+        let quote = self.splitter.quote();
+        if let Some(stop) = self.no_beginning(quote) {
+            return Err(stop);
+        }
+        let refusal = match self.splitter.next_frame() {
+            // Perhaps a refusal, once it is whole.
+            Ok(None) => return Ok(()),
+            Ok(Some(FrameEvent::Frame { id: 0, body })) => Message::decode(body).ok(),
+            _ => None,
+        };
+        if let Some(refusal) = refusal.filter(|message| message.request == "FAILED") {
+            return Err(Stop::fail(
+                "T-8",
+                format!("the child was offered lines, and it refused in a frame: {}", failure(refusal.data)),
+                "test a child that speaks frames only with --level L2",
+            ));
+        }
         Err(Stop::fail(
             "T-8",
-            format!(
-                "the child's output does not begin like HELLO in a line, but with {}",
-                self.splitter.quote()
-            ),
+            format!("the child's output does not begin like HELLO in a line, but with {quote}"),
             "begin with [\"HELLO\",0,null,{\"v\":1}] on a line of its own; keep descriptor 1 for lines",
         ))
+    }
+
+    /// Whether the child seems to speak text mode, however well.
+    pub(crate) fn is_in_lines(&self) -> bool {
+        self.codec() == Codec::Json
+            || self.referee.hello.is_none() && looks_like_a_line(self.splitter.quote())
+    }
+
+    /// What is wrong with text that nothing good stood before: people and print statements write such.
+    fn no_beginning(&self, quote: Quote) -> Option<Stop> {
+        let is_first = self.referee.hello.is_none() && self.referee.refused.is_none();
+        if !is_first || !quote.looks_like_text() || self.splitter.codec() == Some(Codec::Json) {
+            return None;
+        }
+        Some(if !looks_like_a_line(quote) {
+            Stop::fail("F-1", format!("the child's output is text, and no message: {quote}"), GUARD)
+        } else if self.carrier == Carrier::Frames {
+            Stop::fail(
+                "F-1",
+                format!("the child was offered frames, and it speaks text mode: {quote}"),
+                "try --level L1, which is about text mode",
+            )
+        } else {
+            Stop::fail("T-8", format!("the child's first line is no HELLO: {quote}"), HELLO_LINE)
+        })
     }
 
     fn take_frames(&mut self) -> Checked {
         loop {
             self.expect_lines()?;
             let codec = self.codec();
+            let quote = self.splitter.quote();
             let event = self.splitter.next_frame().map_err(|error| {
                 let statement = if codec == Codec::Json { "T-6" } else { "F-1" };
-                Stop::fail(
-                    statement,
-                    format!("the child's output is no message: {error}"),
-                    "keep descriptor 1 for the protocol: put /dev/null on 0 and standard error on 1 before any other code runs",
-                )
-            })?;
+                Stop::fail(statement, format!("the child's output is no message: {error}"), GUARD)
+            });
+            let event = match event {
+                Ok(event) => event,
+                Err(stop) => return Err(self.no_beginning(quote).unwrap_or(stop)),
+            };
             match event {
                 None => return Ok(()),
                 Some(FrameEvent::TooLarge { id, len, .. }) => {
@@ -371,7 +421,13 @@ impl Session {
                 }
                 Some(FrameEvent::BadLine { id, quote, error }) => {
                     self.record.borrow_mut().trace.note(format!("the line {quote} is no message: {error}"));
-                    self.referee.take_bad_line(id, *quote, error)?;
+                    let is_first = self.referee.hello.is_none();
+                    self.referee.take_bad_line(id, *quote, error).map_err(|stop| match stop {
+                        Stop::Fail(finding) if is_first => {
+                            Stop::fail(finding.statement, finding.what, HELLO_LINE)
+                        }
+                        stop => stop,
+                    })?;
                 }
             }
             // A request of the child's own: version 1 has no answer but this ([R-32]).
@@ -396,6 +452,12 @@ impl Session {
             Err(_) => {}
         }
     }
+}
+
+/// Whether somebody may have meant a first line of text mode.
+fn looks_like_a_line(quote: Quote) -> bool {
+    let text = quote.as_bytes();
+    quote.looks_like_text() && text.strip_prefix(b"0 ").unwrap_or(text).starts_with(b"[")
 }
 
 /// A message of the child as it came.

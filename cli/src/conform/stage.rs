@@ -12,6 +12,7 @@ use stokehold_protocol::{Capability, ChildHello};
 use super::carrier::Carrier;
 use super::process::{Process, Setup};
 use super::random::Random;
+use super::referee::failure;
 use super::same::{self, Same};
 use super::session::{PARENT, Record, Session};
 use super::trace::json;
@@ -19,6 +20,9 @@ use super::verdict::{Checked, Stop, must};
 
 /// The whole case may take so many times what one step may.
 const STEPS: u32 = 8;
+
+/// Why a case is skipped for a child that is no testee.
+pub(crate) const NEEDS_TESTEE: &str = "needs --testee";
 
 /// How the child is tested: the same for all cases.
 #[derive(Clone, Debug)]
@@ -185,7 +189,7 @@ impl<'a> Stage<'a> {
     /// when it is asked, and the referee skips the case then.
     pub(crate) fn needs(&self, session: &Session, request: &str) -> Checked {
         if !self.testee.is_testee {
-            return Err(Stop::skip("needs --testee"));
+            return Err(Stop::skip(NEEDS_TESTEE));
         }
         let methods = session.referee.hello.as_ref().map(|hello| hello.methods.clone()).unwrap_or_default();
         if !methods.is_empty() {
@@ -221,7 +225,7 @@ pub(crate) fn hear_hello(session: &mut Session) -> Checked {
         return Ok(());
     }
     let what = match (session.process.ended(), &session.referee.refused) {
-        (_, Some(_)) => "FAILED instead of HELLO".to_owned(),
+        (_, Some(data)) => format!("it refused: {} (FAILED instead of HELLO)", failure(data)),
         (Some(ended), None) => format!("the child {ended} before HELLO"),
         (None, None) => format!("no HELLO within {:?}", session.patience),
     };

@@ -576,6 +576,132 @@ fn a_failure_shows_the_frames_and_what_to_do() {
 }
 
 #[test]
+fn a_hint_follows_from_what_was_seen_and_the_expected_answer_is_told() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let mutant = mutant();
+        let found = |mistake: &str, case: &str| {
+            let child = ["env", &format!("MUTATION={mistake}"), &python, "-IS", &mutant];
+            let args = ["--case", case, "--timeout", "3s", "--report", "json"];
+            let report = report(&conform(&args, &child).expect_code(1));
+            let finding = &report["cases"][0]["findings"][0];
+            let text = |key: &str| finding[key].as_str().unwrap().to_owned();
+            (text("what"), text("hint"), report)
+        };
+        let (what, hint, _) = found("silent_about_long_names", "F9");
+        assert!(
+            what.contains("no answer for the id 7 within 3s; expected: FAILED `unknown_request`"),
+            "{what}"
+        );
+        assert!(hint.starts_with("answer every request with an id"), "{hint}");
+        let (what, hint, report) = found("exits_at_long_names", "X8");
+        assert!(what.contains("the child exited with code 7 without an answer"), "{what}");
+        assert!(hint.contains("until all bytes of a message are there"), "{hint}");
+        assert_eq!(report["cases"][0]["stderr"][0], "what a name");
+        let (what, hint, _) = found("answers_one_way", "X2");
+        assert!(what.starts_with("FINISHED with id 0: {\"value\":20"), "{what}");
+        assert!(hint.contains("id 0"), "{hint}");
+        // In text mode there are no widths.
+        let mutant = script("text_mutant.py");
+        let child = ["env", "MUTATION=rounds_integers", &python, "-IS", &mutant];
+        let lines = conform(&["--case", "T16", "--timeout", "10s"], &child).expect_code(1);
+        assert!(
+            lines.text().contains("hint: read every way in which JSON writes a value"),
+            "{}",
+            lines.text()
+        );
+    });
+}
+
+#[test]
+fn a_kept_trace_has_every_frame_whole_and_a_warning_shows_its_frames() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let dir = Dir::new("whole-traces");
+        let args = ["--case", "F9", "--timeout", "10s", "--keep-trace", &dir.path("kept")];
+        let warned = conform(&args, &[&python, "-IS", &mutant()]).expect_code(0);
+        assert!(warned.text().starts_with("WARN    F9"), "{}", warned.text());
+        assert!(
+            warned.text().contains("→ 00 00 00") && warned.text().contains(" more)"),
+            "{}",
+            warned.text()
+        );
+        let kept = fs::read_to_string(dir.path("kept/F9.txt")).unwrap();
+        assert!(!kept.contains(" more)"));
+        let (_, behind) = kept.split_once("· F9.37: ").unwrap();
+        let frame: Vec<&str> = behind.lines().skip(1).take(2).collect();
+        assert!(frame[0].ends_with(" d3 00 00 00 00 00 00 00 05 c0"), "{frame:?}");
+        assert!(frame[1].ends_with(&format!("[\"{}\",5,5,null]", "x".repeat(255))), "{frame:?}");
+    });
+}
+
+#[test]
+fn a_child_that_begins_with_something_else_is_told_what_it_wrote() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let dir = Dir::new("beginnings");
+        let told = |args: &[&str], script: &str| {
+            let path = dir.file("child.sh", script);
+            let args = [&["--case", "H1", "--timeout", "10s"], args].concat();
+            conform(&args, &["sh", &path]).expect_code(1).text().to_owned()
+        };
+        let text = told(&[], "echo hi");
+        assert!(text.contains("the child's output is text, and no message: \"hi\\n\""), "{text}");
+        for line in [r#"'["HELLO",0,null,{v:1}]'"#, r#"["HELLO",0,null,{v:1}]"#] {
+            let text = told(&[], &format!("echo {line}\ncat >/dev/null"));
+            let what = ["[T-7] the line", "[T-8] the child's first line is no HELLO: \"[HELLO,0"];
+            assert!(what.iter().any(|what| text.contains(what)), "{text}");
+            assert!(text.contains("hint: begin with the line [\"HELLO\",0,null,{\"v\":1}]"), "{text}");
+        }
+        let mutant = script("text_mutant.py");
+        let lines = told(&["--level", "L2"], &format!("exec {python} -IS {mutant}"));
+        assert!(lines.contains("it speaks text mode") && lines.contains("try --level L1"), "{lines}");
+        let refusal = "printf '\\0\\0\\0\\032\\0\\0\\0\\0\\224\\246FAILED\\0\\300\\201\\244code\\245codec'";
+        let refused = told(&["--level", "L1"], refusal);
+        assert!(refused.contains("it refused in a frame: `codec`"), "{refused}");
+        let refused = told(&["--level", "L2"], refusal);
+        assert!(refused.contains("it refused: `codec`"), "{refused}");
+    });
+}
+
+#[test]
+fn a_level_is_told_with_the_number_of_cases_that_need_a_testee() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let dir = Dir::new("level");
+        let worker = text_worker(&dir, "('FINISHED', data)");
+
+        let told = conform(&["--case", "E1", "--timeout", "10s"], &[&python, "-IS", &worker]).expect_code(0);
+        assert!(told.text().contains("SKIP    E1 ") && told.text().contains("needs --testee"), "{told:?}");
+        let mutant = script("text_mutant.py");
+        let whole = conform(&["--timeout", "10s"], &[&python, "-IS", &mutant]).expect_code(0);
+        let line = whole.text().lines().find(|line| line.starts_with("level reached: L1 (")).unwrap();
+        let skipped = whole.text().matches("needs --testee").count();
+        assert_eq!(line, format!("level reached: L1 ({skipped} cases skipped: they need --testee)"));
+        assert!(skipped > 10, "{skipped}");
+    });
+}
+
+#[test]
+fn a_wrong_command_line_is_told_what_it_lacks() {
+    within(|| {
+        let listed = Run::new(["conform", "child", "--list", "--case", "H1, H2"]).feed("").expect_code(0);
+        assert_eq!(listed.text().lines().count(), 2);
+        let part = conform(&["--case", "F9.37"], &["true"]).expect_code(2);
+        assert!(part.stderr.contains("F9.37 is a part of the case F9: choose that"), "{part:?}");
+        let sample = conform(&["--do", "hello", "--expect", "1"], &["true"]).expect_code(2);
+        assert!(sample.stderr.contains("--do is no JSON: a text needs quotes"), "{sample:?}");
+        for words in [&["child", "./worker"][..], &["child", "python3", "worker.py"], &["parent", "./parent"]]
+        {
+            let dashes = Run::new([&["conform"], words].concat()).feed("").expect_code(2);
+            assert!(dashes.stderr.contains(" -- "), "{dashes:?}");
+        }
+        let missing = conform(&[], &["./no-such"]).expect_code(3);
+        assert!(missing.stderr.contains("cannot run ./no-such: "), "{missing:?}");
+    });
+}
+
+#[test]
 fn the_cases_are_listed_and_a_wrong_name_is_told() {
     within(|| {
         let listed = Run::new(["conform", "child", "--list", "--case", "F1,L*"]).feed("").expect_code(0);
@@ -636,6 +762,15 @@ fn a_matrix_has_a_column_for_each_child() {
             |group: &str| finished.text().lines().find(|line| line.starts_with(group)).unwrap().to_owned();
         assert_eq!(row("| T "), "| T text mode | 1 / 1 | 1 / 1 | – |");
         assert_eq!(row("| S "), "| S isolation | 1 / 1 | – | – |");
+        // Plain children alone will do, and one that cannot be started leaves the others their columns.
+        let plain = ["conform", "matrix", "--case", "H1", "--timeout", "10s", "--plain-child", &good];
+        let alone = Run::new(plain).feed("").expect_code(0);
+        assert!(alone.text().starts_with("| group | good |\n"), "{}", alone.text());
+        let missing = ["--child", "none=/no/such/program"];
+        let partial = Run::new([&plain[..], &missing].concat()).feed("").expect_code(3);
+        assert!(partial.text().starts_with("| group | good |\n"), "{}", partial.text());
+        assert!(partial.stderr.contains("none: ") && partial.stderr.contains("cannot run"), "{partial:?}");
+        Run::new(["conform", "matrix"]).feed("").expect_code(2);
         Run::new(["conform", "matrix", "--child", "nonsense"]).feed("").expect_code(2);
         Run::new(["conform", "matrix", "--child", "x@L9=true"]).feed("").expect_code(2);
     });

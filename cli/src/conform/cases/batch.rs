@@ -3,7 +3,7 @@
 use serde_json::{Value, json as value};
 use stokehold_protocol::{Capability, wire};
 
-use super::{code, look};
+use super::{code, look, said};
 use crate::conform::case::Case;
 use crate::conform::session::Session;
 use crate::conform::stage::Stage;
@@ -39,7 +39,7 @@ fn submit(session: &mut Session, request: &str, items: &[Value]) -> u32 {
 fn collect(session: &mut Session, id: u32, count: usize) -> Checked<Vec<Value>> {
     let answer = session.answer(id)?;
     let hint = "answer a BATCH by FINISHED with an array of [true, value] or [false, failure], one for each input that no ITEM gave before";
-    must(answer.finished, "B-2", || format!("FAILED {}", code(&answer)), hint)?;
+    must(answer.finished, "B-2", || format!("the answer is {}", said(&answer)), hint)?;
     let task = session.task(id);
     let mut results = Vec::new();
     for part in task.items.iter().chain([&answer.data]) {
@@ -97,7 +97,12 @@ fn unknown(stage: &mut Stage<'_>) -> Checked {
         must(refused, "R-20", || format!("the results are {results:?}"), hint)?;
         session.should(false, "B-5", "each input was refused by itself", hint);
     } else {
-        must(code(&answer) == "unknown_request", "R-20", || format!("FAILED {}", code(&answer)), hint)?;
+        must(
+            code(&answer) == "unknown_request",
+            "R-20",
+            || format!("the answer is {}", said(&answer)),
+            hint,
+        )?;
     }
     stage.check_alive(&mut session)?;
     session.finish()
@@ -124,7 +129,7 @@ fn deep(stage: &mut Stage<'_>) -> Checked {
     must(
         answer.finished && given,
         "B-1",
-        || format!("an input 64 levels deep was answered by {}", code(&answer)),
+        || format!("an input 64 levels deep was answered by {}", said(&answer)),
         "count the levels of each input by itself",
     )?;
     session.referee.blind = false;

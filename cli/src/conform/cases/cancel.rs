@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use stokehold_protocol::Capability;
 
-use super::{code, look};
+use super::{code, look, said};
 use crate::conform::case::Case;
 use crate::conform::process::Setup;
 use crate::conform::session::Session;
@@ -54,7 +54,7 @@ fn cancel_running(stage: &mut Stage<'_>) -> Checked {
     must(
         answer.finished || code(&answer) == "cancelled",
         "R-36",
-        || format!("a cancelled task was answered by {}", code(&answer)),
+        || format!("a cancelled task was answered by {}", said(&answer)),
         hint,
     )?;
     let took = begun.elapsed();
@@ -85,13 +85,13 @@ fn cancel_waiting(stage: &mut Stage<'_>) -> Checked {
     must(
         a.finished && c.finished,
         "R-42",
-        || format!("its neighbours were answered by {} and {}", code(&a), code(&c)),
+        || format!("its neighbours were answered by {} and {}", said(&a), said(&c)),
         "CANCEL is about the task with its id only",
     )?;
     must(
         b.finished || code(&b) == "cancelled",
         "R-36",
-        || format!("the cancelled one was answered by {}", code(&b)),
+        || format!("the cancelled one was answered by {}", said(&b)),
         "answer a cancelled task by FINISHED or FAILED `cancelled`",
     )?;
     session.finish()
@@ -106,7 +106,7 @@ fn id_again(stage: &mut Stage<'_>) -> Checked {
         must(
             answer.finished,
             "R-3",
-            || format!("id {id} was answered by {}", code(&answer)),
+            || format!("id {id} was answered by {}", said(&answer)),
             "an id is free again when it was answered",
         )?;
     }
@@ -325,7 +325,7 @@ fn cancel_stays_behind(stage: &mut Stage<'_>) -> Checked {
         must(
             answer.finished,
             "R-42",
-            || format!("a task that nobody cancelled was answered by {}", code(&answer)),
+            || format!("a task that nobody cancelled was answered by {}", said(&answer)),
             "forget a CANCEL when its task is answered",
         )?;
     }

@@ -1,8 +1,8 @@
 //! Plays test vectors to a child, frames or lines, and judges what it makes of each.
 
-use super::code;
+use super::{code, said};
 use crate::conform::process::{Ended, Setup};
-use crate::conform::referee::Form;
+use crate::conform::referee::{Answer, Form};
 use crate::conform::same::{Same, compare};
 use crate::conform::session::Session;
 use crate::conform::stage::{Greeting, Stage};
@@ -62,16 +62,15 @@ pub(super) fn accept(session: &mut Session, vector: &Vector) -> Checked<bool> {
     }
     let found = |what: &str| format!("{}: {}; {what}", vector.id, vector.why);
     let statement = statement(&vector.spec);
-    let answer = session.answer(vector.task).map_err(|stop| match stop {
-        Stop::Fail(finding) => Stop::fail(statement, found(&finding.what), WIDTHS),
-        stop => stop,
-    })?;
-    if vector.request() != "DO" {
-        let code = code(&answer);
+    let is_task = vector.request() == "DO";
+    let expected = if is_task { "FINISHED with the same value" } else { "FAILED `unknown_request`" };
+    let answer = answer(session, vector, statement, expected, "")?;
+    let hint = if vector.is_line { WAYS } else { WIDTHS };
+    if !is_task {
         must(
-            code == "unknown_request",
+            code(&answer) == "unknown_request",
             "R-20",
-            || found(&format!("the answer is {code}")),
+            || found(&format!("the answer is {}", said(&answer))),
             "answer FAILED `unknown_request` to a request without a handler",
         )?;
         return Ok(true);
@@ -79,7 +78,7 @@ pub(super) fn accept(session: &mut Session, vector: &Vector) -> Checked<bool> {
     if !answer.finished {
         // A number that the language cannot hold.
         let may = code(&answer) == "bad_data" && vector.stage == "data" && is_hard_number(vector);
-        must(may, statement, || found(&format!("FAILED {}", code(&answer))), WIDTHS)?;
+        must(may, statement, || found(&format!("the answer is {}", said(&answer))), hint)?;
         return Ok(true);
     }
     match compare(&vector.data(), &answer.data) {
@@ -91,13 +90,40 @@ pub(super) fn accept(session: &mut Session, vector: &Vector) -> Checked<bool> {
             "write a float as a float, also if it is whole",
         ),
         Same::No => {
-            return Err(Stop::fail(statement, found("another value came back"), WIDTHS));
+            return Err(Stop::fail(statement, found("another value came back"), hint));
         }
     }
     Ok(true)
 }
 
-const WIDTHS: &str = "read every width that MessagePack has for a value, and every way in which JSON writes one, and give back the same value";
+const WIDTHS: &str = "read every width that MessagePack has for a value, and give back the same value";
+const WAYS: &str =
+    "read every way in which JSON writes a value, `$bin` and `$$` too, and give back the same value";
+
+/// The answer to a vector. If there is none, what was seen instead; the hint of the case, if it has one, goes before the one
+/// that follows from that.
+fn answer(
+    session: &mut Session,
+    vector: &Vector,
+    statement: &'static str,
+    expected: &str,
+    hint: &str,
+) -> Checked<Answer> {
+    let choose = |seen: String| if hint.is_empty() { seen } else { hint.to_owned() };
+    let found = |what: &str| format!("{}: {}; {what}", vector.id, vector.why);
+    let heard = session.hear(vector.task).map_err(|stop| match stop {
+        Stop::Fail(finding) => Stop::fail(statement, found(&finding.what), choose(finding.hint)),
+        stop => stop,
+    })?;
+    match heard {
+        Some(answer) => Ok(answer),
+        None => {
+            let seen = session.unanswered(vector.task)?;
+            let what = found(&format!("{}; expected: {expected}", seen.what));
+            Err(Stop::fail(statement, what, choose(seen.hint)))
+        }
+    }
+}
 
 /// A message that some readers refuse: whatever the child does with it is right, save a crash or a hang.
 fn either(session: &mut Session, vector: &Vector) -> Checked<bool> {
@@ -155,8 +181,8 @@ fn refuse_head(session: &mut Session, vector: &Vector) -> Checked<bool> {
         return Ok(true);
     }
     must(!answer.finished, statement(&vector.spec), || found("it was taken".to_owned()), hint)?;
-    let code = code(&answer);
-    session.should(code == "bad_message", "M-13", &found(format!("the code is {code}")), hint);
+    let is_named = code(&answer) == "bad_message";
+    session.should(is_named, "M-13", &found(format!("the answer is {}", said(&answer))), hint);
     Ok(true)
 }
 
@@ -180,13 +206,14 @@ fn refuse_data(session: &mut Session, vector: &Vector) -> Checked<bool> {
     session.send_bytes(&vector.bytes());
     let hint = "decode the data strictly; what is not one value of SPEC 5.2 is answered with FAILED `bad_data`, and the child goes on";
     let found = |what: String| format!("{}: {}; {what}", vector.id, vector.why);
-    let answer = session.answer(vector.task).map_err(|stop| match stop {
-        Stop::Fail(finding) => Stop::fail("D-13", found(finding.what), hint),
-        stop => stop,
-    })?;
+    let answer = answer(session, vector, "D-13", "FAILED `bad_data`", hint)?;
     if !answer.finished {
-        let code = code(&answer);
-        must(code == "bad_data", "D-13", || found(format!("the code is {code}")), hint)?;
+        must(
+            code(&answer) == "bad_data",
+            "D-13",
+            || found(format!("the answer is {}", said(&answer))),
+            hint,
+        )?;
         return Ok(true);
     }
     let never_decodes = match vector.is_line {

@@ -1,7 +1,7 @@
 //! X: what a child meets that it does not know, or that is not for it, and must live with.
 
-use super::code;
 use super::drive::drive;
+use super::{code, said};
 use crate::conform::case::Case;
 use crate::conform::process::{Ended, Setup};
 use crate::conform::referee::Answer;
@@ -40,11 +40,10 @@ fn unknown_request(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     for data in ["null", "1", r#"{"a":[1,2]}"#, r#""text""#] {
         let answer = session.ask("grease.unknown", &json(data))?;
-        let code = code(&answer);
         must(
-            code == "unknown_request",
+            code(&answer) == "unknown_request",
             "R-20",
-            || format!("with the data {data} the answer is {code}"),
+            || format!("with the data {data} the answer is {}", said(&answer)),
             "answer a request without a handler by FAILED with {\"code\": \"unknown_request\"}, before you look at its data",
         )?;
         let says = super::look(&answer.data).get("begun").is_some_and(|begun| begun == false);
@@ -192,7 +191,7 @@ fn any_address(stage: &mut Stage<'_>) -> Checked {
         must(
             answer.finished,
             "M-11",
-            || format!("sender {sender} and recipient {recipient:?} were answered by {}", code(&answer)),
+            || format!("sender {sender} and recipient {recipient:?} were answered by {}", said(&answer)),
             "do not compare sender and recipient with anything",
         )?;
     }

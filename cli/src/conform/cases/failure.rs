@@ -2,7 +2,7 @@
 
 use stokehold_protocol::limits::MAX_FRAME_DEFAULT;
 
-use super::{code, look};
+use super::{code, look, said};
 use crate::conform::case::Case;
 use crate::conform::referee::Answer;
 use crate::conform::session::Session;
@@ -65,7 +65,7 @@ fn raises(stage: &mut Stage<'_>) -> Checked {
     must(
         code(&answer) == "error" && text.contains("no such file: a.png"),
         "R-25",
-        || format!("FAILED {} {text:?}", code(&answer)),
+        || format!("the answer is {} {text:?}", said(&answer)),
         "the code is `error`, and the exception's text stands in `message`",
     )?;
     session.finish()
@@ -77,7 +77,7 @@ fn bad_result(stage: &mut Stage<'_>) -> Checked {
     must(
         code(&answer) == "bad_data",
         "R-26",
-        || format!("FAILED {}", code(&answer)),
+        || format!("the answer is {}", said(&answer)),
         "encode the result before you write anything of its frame, and answer FAILED `bad_data` if that fails",
     )?;
     session.finish()
@@ -91,7 +91,7 @@ fn too_large(stage: &mut Stage<'_>) -> Checked {
     must(
         code(&answer) == "too_large",
         "R-27",
-        || format!("FAILED {}", code(&answer)),
+        || format!("the answer is {}", said(&answer)),
         "compare the length of each answer with the parent's max_frame, and answer FAILED `too_large` instead",
     )?;
     session.finish()
@@ -119,7 +119,7 @@ fn neighbours(stage: &mut Stage<'_>) -> Checked {
     must(
         before.finished && !bad.finished && after.finished,
         "R-25",
-        || format!("the answers are {}, {}, {}", code(&before), code(&bad), code(&after)),
+        || format!("the answers are {}, {}, {}", said(&before), said(&bad), said(&after)),
         "a failure is one task's, and the child goes on",
     )?;
     session.finish()
@@ -159,7 +159,7 @@ fn plain(stage: &mut Stage<'_>) -> Checked {
         must(
             code(&answer) == "error",
             "E-1",
-            || format!("FAILED {}", code(&answer)),
+            || format!("the answer is {}", said(&answer)),
             "without a code of the handler's the code is `error`",
         )?;
     }
@@ -185,11 +185,10 @@ fn made_up(stage: &mut Stage<'_>) -> Checked {
 fn wrong_input(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     let answer = fails(stage, &mut session, "test.spin", &json(r#""no map""#))?;
-    let code = code(&answer);
     session.should(
-        code == "bad_data",
+        code(&answer) == "bad_data",
         "D-13",
-        &format!("an input that the handler does not take was answered by {code}"),
+        &format!("an input that the handler does not take was answered by {}", said(&answer)),
         "answer FAILED `bad_data` for an input of the wrong kind",
     );
     session.finish()
@@ -214,7 +213,7 @@ fn large_result(stage: &mut Stage<'_>) -> Checked {
     must(
         answer.finished && answer.data == super::window::bytes(8 << 20),
         "R-19",
-        || format!("not FINISHED with 8 MiB: {}", code(&answer)),
+        || format!("not FINISHED with 8 MiB: {}", said(&answer)),
         "write all bytes of a frame: a write may take only some of them",
     )?;
     session.finish()

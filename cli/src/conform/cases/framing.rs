@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stokehold_protocol::wire;
 
-use super::code;
+use super::{code, said};
 use crate::conform::case::Case;
 use crate::conform::process::{Ended, Setup};
 use crate::conform::same::{Same, compare};
@@ -77,7 +77,7 @@ fn many_at_once(stage: &mut Stage<'_>) -> Checked {
         must(
             answer.finished,
             "F-4",
-            || format!("FAILED {}", code(&answer)),
+            || format!("the answer is {}", said(&answer)),
             "read whole frames, whatever a read gives",
         )?;
     }
@@ -159,7 +159,7 @@ fn exactly_max_frame(stage: &mut Stage<'_>) -> Checked {
     must(
         answer.finished || code(&answer) == "too_large",
         "F-12",
-        || format!("a frame of exactly max_frame was answered with {}", code(&answer)),
+        || format!("a frame of exactly max_frame was answered with {}", said(&answer)),
         "read every frame up to the max_frame you announce, 16,777,215 if you announce none",
     )?;
     let id = session.fresh_id();
@@ -171,7 +171,7 @@ fn exactly_max_frame(stage: &mut Stage<'_>) -> Checked {
     if let Some(answer) = session.task(id).answer {
         must(!answer.finished, "F-10", || "a frame above max_frame was taken".to_owned(), hint)?;
         let is_named = code(&answer) == "too_large";
-        session.should(is_named, "F-10", &format!("the code is {}", code(&answer)), hint);
+        session.should(is_named, "F-10", &format!("the answer is {}", said(&answer)), hint);
         return stage.check_alive(&mut session);
     }
     let did = session.process.ended().map_or("went on without a word".to_owned(), |ended| ended.to_string());

@@ -2,7 +2,7 @@
 
 use stokehold_protocol::limits::HELLO_LEN_MAX;
 
-use super::{code, look};
+use super::{look, said};
 use crate::conform::case::Case;
 use crate::conform::process::{Ended, Input, Setup};
 use crate::conform::session::Session;
@@ -229,7 +229,7 @@ fn small_max_frame(stage: &mut Stage<'_>) -> Checked {
     must(
         answer.finished,
         "F-14",
-        || format!("an answer of 60 KB was refused with {}", code(&answer)),
+        || format!("an answer of 60 KB was refused with {}", said(&answer)),
         "take a max_frame below 65,536 as 65,536",
     )?;
     // No parent announces less than the default ([F-13]), so that a child which reads no HELLO ([R-16]) is right all the same.

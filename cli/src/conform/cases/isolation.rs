@@ -2,7 +2,7 @@
 
 use stokehold_protocol::wire;
 
-use super::{code, look};
+use super::{look, said};
 use crate::conform::case::Case;
 use crate::conform::process::Setup;
 use crate::conform::session::Session;
@@ -32,7 +32,7 @@ fn ask_to_print(session: &mut Session, text: &str, how: &str) -> Checked {
     wire::write_str(&mut data, "how");
     wire::write_str(&mut data, how);
     let answer = session.ask("test.print", &data)?;
-    must(answer.finished, "X-4", || format!("test.print by {how}: FAILED {}", code(&answer)), GUARD)
+    must(answer.finished, "X-4", || format!("test.print by {how}: FAILED {}", said(&answer)), GUARD)
 }
 
 fn print(stage: &mut Stage<'_>, how: &str) -> Checked {
@@ -75,7 +75,7 @@ fn survivor(stage: &mut Stage<'_>) -> Checked {
     must(
         answer.finished,
         "X-5",
-        || format!("FAILED {}", code(&answer)),
+        || format!("the answer is {}", said(&answer)),
         "start a program and answer with its process id",
     )?;
     session.close_input()?;
@@ -114,7 +114,7 @@ fn closed_stderr(stage: &mut Stage<'_>) -> Checked {
         // Printing again may fail then; it must not get between the frames.
         let answer = session.ask("test.print", &json(r#"{"text":"nobody reads this","how":"print"}"#))?;
         if !answer.finished {
-            stage.inform(format!("printing without standard error fails with {}", code(&answer)));
+            stage.inform(format!("printing without standard error fails with {}", said(&answer)));
         }
         stage.check_alive(&mut session)?;
     }

@@ -64,7 +64,7 @@ pub(crate) fn has(id: &str) -> bool {
     all().any(|case| case.about.id == id)
 }
 
-/// The cases that the patterns choose, all if there are none; and the first pattern that chooses nothing.
+/// The cases that the patterns choose, all if there are none; and what is wrong with the first pattern that chooses nothing.
 pub(crate) fn chosen(patterns: &[String]) -> (Vec<&'static Case>, Option<String>) {
     choose(&all().collect::<Vec<_>>(), |case| &case.about, patterns)
 }
@@ -82,15 +82,27 @@ pub(crate) fn choose<C>(
     let unknown = patterns.iter().find(|pattern| !all.iter().any(|case| chooses(pattern, case)));
     let is_chosen =
         |case: &&&'static C| patterns.is_empty() || patterns.iter().any(|pattern| chooses(pattern, case));
-    (all.iter().filter(is_chosen).copied().collect(), unknown.cloned())
+    let complaint = unknown.map(|pattern| {
+        let whole = pattern.split('.').next().unwrap_or_default();
+        match all.iter().any(|case| about(case).id == whole) {
+            true => format!("{pattern} is a part of the case {whole}: choose that"),
+            false => format!("no case is called {pattern:?}; --list shows them"),
+        }
+    });
+    (all.iter().filter(is_chosen).copied().collect(), complaint)
 }
 
-/// The code of FAILED; what was finished has none.
+/// The code of FAILED; what was finished has none, and so an empty one.
 fn code(answer: &Answer) -> String {
     if answer.finished {
-        return "(FINISHED)".to_owned();
+        return String::new();
     }
     stokehold_protocol::Failure::decode(&answer.data).code
+}
+
+/// An answer in words.
+fn said(answer: &Answer) -> String {
+    if answer.finished { "FINISHED".to_owned() } else { format!("FAILED `{}`", code(answer)) }
 }
 
 /// Data for a look inside; null if it is no value.

@@ -5,8 +5,8 @@ use stokehold_protocol::Recipient;
 use stokehold_protocol::limits::MAX_FRAME_DEFAULT;
 use stokehold_protocol::wire;
 
-use super::code;
 use super::drive::{accept, drive, fresh, of_case};
+use super::{code, said};
 use crate::conform::case::Case;
 use crate::conform::process::{Ended, Setup};
 use crate::conform::referee::Form;
@@ -95,7 +95,7 @@ fn many(stage: &mut Stage<'_>) -> Checked {
         must(
             answer.finished && compare(&data, &answer.data) == Same::Yes,
             "T-3",
-            || format!("id {id} has another task's answer, or {}", code(&answer)),
+            || format!("id {id} has another task's answer, or {}", said(&answer)),
             "begin each answer with the id of its task",
         )?;
     }
@@ -153,7 +153,7 @@ fn long(stage: &mut Stage<'_>) -> Checked {
         let found = |what: &str| format!("{}: {}; {what}", vector.id, vector.why);
         let hint = "read up to LF, however long a line is, and give back the same value";
         // It may refuse what its language cannot take; it must not spoil it.
-        session.should(answer.finished, "T-4", &found(&format!("FAILED {}", code(&answer))), hint);
+        session.should(answer.finished, "T-4", &found(&format!("the answer is {}", said(&answer))), hint);
         let same = !answer.finished || compare(&vector.data(), &answer.data) == Same::Yes;
         must(same, "T-4", || found("another value came back"), hint)?;
     }
@@ -268,7 +268,7 @@ fn max_frame(stage: &mut Stage<'_>) -> Checked {
     must(
         answer.finished || code(&answer) == "too_large",
         "F-12",
-        || format!("a line of exactly max_frame was answered with {}", code(&answer)),
+        || format!("a line of exactly max_frame was answered with {}", said(&answer)),
         "read every line up to the max_frame you announce, 16,777,215 bytes if you announce none",
     )?;
     let id = session.fresh_id();
@@ -279,7 +279,7 @@ fn max_frame(stage: &mut Stage<'_>) -> Checked {
     let hint = "at a line above your max_frame exit with code 4, or skip it and answer FAILED `too_large`";
     if let Some(answer) = session.task(id).answer {
         let is_named = code(&answer) == "too_large";
-        session.should(is_named, "F-10", &format!("the code is {}", code(&answer)), hint);
+        session.should(is_named, "F-10", &format!("the answer is {}", said(&answer)), hint);
         return stage.check_alive(&mut session);
     }
     let ended = session.end("F-10", hint)?;

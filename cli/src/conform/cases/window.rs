@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use stokehold_protocol::wire;
 
-use super::code;
+use super::{code, said};
 use crate::conform::case::Case;
 use crate::conform::process::Setup;
 use crate::conform::same::{Same, compare};
@@ -63,7 +63,7 @@ fn finished(session: &mut Session, id: u32, data: &[u8]) -> Checked {
     must(
         answer.finished && (answer.data == data || compare(data, &answer.data) != Same::No),
         "R-19",
-        || format!("id {id} was answered by {} or another value", code(&answer)),
+        || format!("id {id} was answered by {} or another value", said(&answer)),
         "answer each id with the result of its own task",
     )?;
     if let Some(task) = session.referee.tasks.get_mut(&id)
@@ -143,7 +143,7 @@ fn beyond_window(stage: &mut Stage<'_>) -> Checked {
         must(
             answer.finished || code(&answer) == "overloaded",
             "W-6",
-            || format!("id {id} was answered by {}", code(&answer)),
+            || format!("id {id} was answered by {}", said(&answer)),
             "do the tasks beyond your window too, or answer FAILED `overloaded` with `retry` true",
         )?;
     }
@@ -168,7 +168,7 @@ fn items(stage: &mut Stage<'_>) -> Checked {
     let answer = session.answer(id)?;
     let task = session.task(id);
     let hint = "send each result as an ITEM with the task's id, in order, and FINISHED behind them";
-    must(answer.finished, "R-24", || format!("FAILED {}", code(&answer)), hint)?;
+    must(answer.finished, "R-24", || format!("the answer is {}", said(&answer)), hint)?;
     let expected: Vec<Vec<u8>> = (0..100).map(|number: u32| json(&number.to_string())).collect();
     let same = task.items.len() == 100
         && expected.iter().zip(&task.items).all(|(want, got)| compare(want, got) != Same::No);

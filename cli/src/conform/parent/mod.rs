@@ -27,7 +27,7 @@ use self::play::Trial;
 use self::plot::Plot;
 pub(crate) use self::villain::{VillainArgs, run as play_villain};
 use super::case::{self, News, Score};
-use super::options::Options;
+use super::options::{self, Options};
 use super::process::sweep;
 use crate::exit::Exit;
 use crate::run;
@@ -53,6 +53,9 @@ pub(crate) struct ParentArgs {
     /// How many cases run at a time: most of them wait [default: four for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
+
+    #[arg(hide = true, num_args = 1.., value_name = "CMD", value_parser = options::misplaced)]
+    misplaced: Vec<OsString>,
 
     #[command(flatten)]
     options: Options,
@@ -112,6 +115,7 @@ fn measure(
             |plot| play::play(plot, &trial).0,
             |mut outcome| {
                 told(News::Outcome(&mut outcome));
+                outcome.settle();
                 score.outcomes.push(outcome);
             },
         );

@@ -61,7 +61,7 @@ pub(crate) fn play(plot: &'static Plot, trial: &Trial) -> (case::Outcome, Option
 struct Show {
     warnings: Vec<Finding>,
     remarks: Vec<String>,
-    trace: Vec<String>,
+    trace: Trace,
     stderr: String,
     memory: u64,
     /// There were outcomes.
@@ -211,7 +211,7 @@ fn leftovers(directory: &Path, at_once: bool) -> Vec<(Identity, bool)> {
     }
 }
 
-fn trace(records: &[Record], ran: &Ran) -> Vec<String> {
+fn trace(records: &[Record], ran: &Ran) -> Trace {
     let mut trace = Trace::default();
     for record in records {
         trace.note(format!("child {}", record.ordinal));
@@ -233,7 +233,7 @@ fn trace(records: &[Record], ran: &Ran) -> Vec<String> {
         Some(ended) => trace.note(format!("the parent {ended}")),
         None => trace.note("the parent did not end"),
     }
-    trace.lines()
+    trace
 }
 
 /// A directory that is the kit's alone, and goes with the case.

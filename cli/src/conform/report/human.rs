@@ -6,9 +6,6 @@ use crate::conform::case::{Description, Outcome, Rank, Score};
 use crate::conform::verdict::Verdict;
 use crate::console::escaped;
 
-/// Lines shown of what a child wrote on standard error.
-const STDERR_LINES: usize = 8;
-
 /// One case.
 pub(crate) fn case(outcome: &Outcome) -> String {
     let case = outcome.case;
@@ -27,12 +24,11 @@ pub(crate) fn case(outcome: &Outcome) -> String {
             let _ = writeln!(text, "        hint: {}", finding.hint);
         }
     }
-    if matches!(outcome.verdict, Verdict::Fail | Verdict::Harness) {
-        for line in &outcome.trace {
+    if outcome.shows_frames() {
+        for line in outcome.trace.lines() {
             let _ = writeln!(text, "      {line}");
         }
-        let said: Vec<&str> = outcome.stderr.lines().collect();
-        for line in said.iter().skip(said.len().saturating_sub(STDERR_LINES)) {
+        for line in outcome.last_words() {
             let _ = writeln!(text, "        stderr: {}", escaped(line));
         }
     }

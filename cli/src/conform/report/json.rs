@@ -35,7 +35,7 @@ fn case(outcome: &Outcome) -> Value {
         .iter()
         .map(|finding| json!({"statement": finding.statement, "what": finding.what, "hint": finding.hint}))
         .collect();
-    let shows_frames = matches!(outcome.verdict, Verdict::Fail | Verdict::Harness);
+    let shown = outcome.shows_frames();
     json!({
         "id": outcome.case.id,
         "title": outcome.case.title,
@@ -46,6 +46,7 @@ fn case(outcome: &Outcome) -> Value {
         "seconds": outcome.took.as_secs_f64(),
         "findings": findings,
         "remarks": outcome.remarks,
-        "trace": if shows_frames { outcome.trace.as_slice() } else { &[] },
+        "trace": if shown { outcome.trace.lines() } else { Vec::new() },
+        "stderr": if shown { outcome.last_words() } else { Vec::new() },
     })
 }

@@ -121,6 +121,10 @@ class Child:
             elif id and (MUTATION == "answers_strays" and request in (b"FINISHED", b"FAILED")
                          or MUTATION == "answers_unknown_words" and request.startswith((b"FUTURE", b"TELEPORT"))
                          or not re.fullmatch(rb"[A-Z][A-Z0-9_]*", request)):
+                if MUTATION == "silent_about_long_names" and len(request) > 200:
+                    continue
+                if MUTATION == "exits_at_long_names" and len(request) > 200:
+                    leave(7, "what a name")
                 code = b"error" if MUTATION == "wrong_code" else b"unknown_request"
                 self.send(id, b"FAILED", b"\x81" + text(b"code") + text(code))
         sys.exit(1 if MUTATION == "fails_at_the_end" else 0)
