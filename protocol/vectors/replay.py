@@ -2,11 +2,13 @@
 """Replays `frames.jsonl` and `sessions/*.jsonl` (README.md says what is in them) against a child that answers the requests
 `test.*` and DO by an echo: the program that an SDK has for its tests.
 
-    replay.py [--frames] [--sessions] [--only WORD] [--but NAME] [--level L2|L3] [--loose-floats] [--jobs N] -- COMMAND...
+    replay.py [--frames] [--sessions] [--only WORD] [--but NAME] [--level L2|L3] [--loose-floats] [--raw-data] [--jobs N]
+              -- COMMAND...
 
 Without --frames and --sessions it does both. --but leaves out a session, say one whose strength is `should` and that the child has
-a reason to fail; --level L2 leaves out the sessions of L3; --loose-floats takes 1 for 1.0, which is what some languages write. Exit 0: all is as it must be, or was skipped with a reason; 1: something is not. Python 3.8, the
-standard library only; it shares no code with any SDK.
+a reason to fail; --level L2 leaves out the sessions of L3; --loose-floats takes 1 for 1.0, which is what some languages write; --raw-data is for a child that does not decode data ([D-14]):
+the same bytes may come back instead of FAILED `bad_data`. Exit 0: all is as it must be, or was skipped with a reason; 1: something
+is not. Python 3.8, the standard library only; it shares no code with any SDK.
 """
 import argparse
 import concurrent.futures
@@ -27,7 +29,9 @@ ME = 1234                  # the parent's address
 LIMIT_S = 8.0              # for one expectation that names none
 HERE = pathlib.Path(__file__).resolve().parent
 ASIDES = ("CREDIT", "LOG", "PROGRESS")  # a child may say these at any time
+LEVELS = 64 + 2            # no value is deeper ([D-2]), but for those around it in the answer of a BATCH
 LOOSE_FLOATS = False
+RAW_DATA = False
 
 
 class Wrong(Exception):
@@ -49,13 +53,30 @@ class Map(list):
         return next((value for name, value in self if name == key), default)
 
 
+class Unread:
+    """Data that is no value, from a child that does not look at it."""
+
+    def __repr__(self):
+        return "(no value)"
+
+
+class Message(list):
+    """Request, sender, recipient and data; and the bytes of the data."""
+
+    raw = b""
+
+
 NUMBERS = {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i",
            0xD3: ">q"}
 SIZED = {0xC4: ("bin", 1), 0xC5: ("bin", 2), 0xC6: ("bin", 4), 0xD9: ("str", 1), 0xDA: ("str", 2), 0xDB: ("str", 4),
          0xDC: ("array", 2), 0xDD: ("array", 4), 0xDE: ("map", 2), 0xDF: ("map", 4)}
 
 
-def decode(body, at=0):
+ARRAYS_OF_FOUR = {0x94: b"\x94", 0xDC: b"\xdc\0\4", 0xDD: b"\xdd\0\0\0\4"}
+
+
+def decode(body, at=0, level=1):
+    """The value at that place, which has so many levels with those around it, and where it ends."""
     mark = body[at]
     at += 1
     if mark < 0x80 or mark >= 0xE0:
@@ -77,14 +98,39 @@ def decode(body, at=0):
             raise Wrong("a body ends inside a value")
         content = body[at:at + size]
         return (content.decode() if kind == "str" else content), at + size
+    if level > LEVELS:
+        raise Wrong("a value of more than %d levels" % LEVELS)
     values = Map() if kind == "map" else []
     for _ in range(size):
-        value, at = decode(body, at)
+        value, at = decode(body, at, level + 1)
         if kind == "map":
-            item, at = decode(body, at)
+            item, at = decode(body, at, level + 1)
             value = (value, item)
         values.append(value)
     return values, at
+
+
+def read_message(body):
+    """The message that is all of a body. Its data may be none if the child need not look at it."""
+    if body[0] not in ARRAYS_OF_FOUR or not body.startswith(ARRAYS_OF_FOUR[body[0]]):
+        raise Wrong("no array of four")
+    message, at = Message(), len(ARRAYS_OF_FOUR[body[0]])
+    for _ in range(3):
+        field, at = decode(body, at)
+        message.append(field)
+    if not isinstance(message[0], str):
+        raise Wrong("the request is no text")
+    message.raw = body[at:]
+    try:
+        data, end = decode(body, at)
+        if end != len(body):
+            raise Wrong("bytes behind the message")
+    except (Wrong, ValueError, IndexError, struct.error):
+        if not RAW_DATA or message[0] != "FINISHED":
+            raise
+        data = Unread()
+    message.append(data)
+    return message
 
 
 def encode(value):
@@ -156,6 +202,8 @@ def same(found, wanted):
     """Whether two values are the same: kind, bits, and for maps the pairs in any order."""
     if isinstance(wanted, Map) or isinstance(found, Map):
         if not isinstance(wanted, Map) or not isinstance(found, Map) or len(found) != len(wanted):
+            return False
+        if not all(isinstance(key, str) for key, _ in found):
             return False
         rest = dict(found)
         return len(rest) == len(found) and all(key in rest and same(rest[key], value) for key, value in wanted)
@@ -259,9 +307,7 @@ class Child:
                 id, body = int.from_bytes(buffer[4:8], "big"), bytes(buffer[8:length + 4])
                 del buffer[:length + 4]
                 try:
-                    message, end = decode(body)
-                    is_message = type(message) is list and len(message) == 4 and end == len(body)
-                    self.frames.put((id, message) if is_message else Wrong("no message: %r" % body[:40]))
+                    self.frames.put((id, read_message(body)))
                 except (Wrong, ValueError, IndexError, struct.error) as error:
                     self.frames.put(Wrong("a message that cannot be read: %s: %r" % (error, body[:40])))
 
@@ -574,14 +620,14 @@ class Vectors:
     def judge_bad_data(self, vector, stream):
         self.ready().write(stream)
         body = stream[8:]
-        request = decode(body, {0x94: 1, 0xDC: 3, 0xDD: 5}[body[0]])[0]
+        request = decode(body, len(ARRAYS_OF_FOUR[body[0]]))[0]
         answers = [[vector["task"], "FAILED", Map([("code", "bad_data")])]] if request == "DO" and vector["task"] else []
         if vector["spec"] in ("D-4", "D-5", "D-6", "D-7") and answers:
             answers.append([vector["task"], "FINISHED", None])
-        self.answered(answers)
+        self.answered(answers, body[decode_head(body):] if RAW_DATA and answers else None)
 
-    def answered(self, answers):
-        """The next frame is one of `answers`, and nothing is behind it."""
+    def answered(self, answers, raw=None):
+        """The next frame is one of `answers`, or the first task FINISHED with these bytes, and nothing is behind it."""
         child = self.child
         self.sentinel += 1
         child.send(self.sentinel, ["DO", ME, None, self.sentinel])
@@ -597,6 +643,8 @@ class Vectors:
             return
         if len(found) != 1:
             raise Wrong("answers: %s" % ", ".join(map(shown, found)))
+        if raw is not None and found[0][0] == answers[0][0] and found[0][1][0] == "FINISHED" and found[0][1].raw == raw:
+            return
         for id, request, data in answers:
             if found[0][0] == id and found[0][1][0] == request:
                 if request == "FAILED":
@@ -622,7 +670,8 @@ class Vectors:
             self.exits(range(1, 126))
             return
         if task:
-            if frame[0] != task or frame[1][0] != "FAILED" or frame[1][3].get("code") != code:
+            data = frame[1][3]
+            if frame[0] != task or frame[1][0] != "FAILED" or not isinstance(data, Map) or data.get("code") != code:
                 raise Wrong("%s instead of FAILED %s" % (shown(frame), code))
             frame = self.next_answer()
         if frame is None or frame[0] != self.sentinel:
@@ -643,14 +692,14 @@ class Vectors:
 
 
 def decode_head(body):
-    at = {0x94: 1, 0xDC: 3, 0xDD: 5}[body[0]]
+    at = len(ARRAYS_OF_FOUR[body[0]])
     for _ in range(3):
         at = decode(body, at)[1]
     return at
 
 
 def main():
-    global LOOSE_FLOATS
+    global LOOSE_FLOATS, RAW_DATA
     parser = argparse.ArgumentParser(description="Replays frames.jsonl and sessions/*.jsonl against a child.")
     parser.add_argument("--frames", action="store_true")
     parser.add_argument("--sessions", action="store_true")
@@ -658,12 +707,14 @@ def main():
     parser.add_argument("--but", action="append", default=[])
     parser.add_argument("--level", default="L3", choices=["L2", "L3"])
     parser.add_argument("--loose-floats", action="store_true")
+    parser.add_argument("--raw-data", action="store_true",
+                        help="the child does not decode data: the same bytes may come back instead of FAILED bad_data (D-14)")
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--list", action="store_true", help="also what passed and what was skipped")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
-    LOOSE_FLOATS = options.loose_floats
-    sys.setrecursionlimit(10000)
+    sys.setrecursionlimit(10000)  # for what the scripts send: what comes has LEVELS
+    LOOSE_FLOATS, RAW_DATA = options.loose_floats, options.raw_data
     both = not options.frames and not options.sessions
     results = []
     if options.sessions or both:

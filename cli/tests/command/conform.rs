@@ -919,6 +919,27 @@ fn the_vectors_are_printed_as_they_are_and_as_a_table() {
 }
 
 #[test]
+fn a_child_that_hands_data_through_unread_is_replayed_as_such_and_deep_data_is_no_crash() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let replay = root().join("protocol/vectors/replay.py");
+        let child = ["--", &python, "-IS", &mutant()];
+        for group in ["F15", "F17", "F18", "F19", "F24.1"] {
+            let args = [replay.to_str().unwrap(), "--frames", "--only", group];
+            let strict = Run::of(&python, [&args[..], &child].concat()).feed("").expect_code(1);
+            assert!(strict.text().contains("FAIL F") && strict.stderr.is_empty(), "{group}: {strict:?}");
+            let raw = Run::of(&python, [&args[..], &["--raw-data"], &child].concat()).feed("").expect_code(0);
+            assert!(raw.text().contains(" passed, 0 failed, ") && raw.stderr.is_empty(), "{group}: {raw:?}");
+        }
+        // Other data than was sent is wrong all the same.
+        let child = ["--", "env", "MUTATION=trailing_byte", &python, "-IS", &mutant()];
+        let args = [replay.to_str().unwrap(), "--frames", "--raw-data", "--only", "F15"];
+        let other = Run::of(&python, [&args[..], &child].concat()).feed("").expect_code(1);
+        assert!(!other.stderr.contains("Traceback"), "{other:?}");
+    });
+}
+
+#[test]
 fn the_scripts_of_sessions_are_given_out_as_they_are() {
     within(|| {
         let dir = Dir::new("scripts");
