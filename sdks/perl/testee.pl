@@ -53,7 +53,12 @@ serve({
         my ($text, $how) = @{ $_[0] }{qw(text how)};
         if ($how eq 'print') { print "$text\n" }
         elsif ($how eq 'raw') { utf8::encode($text); POSIX::write(1, "$text\n", 1 + length $text) }
-        else { system 'echo', $text }
+        else {
+            open my $cat, '|-', 'cat' or die "cannot start cat: $!\n";
+            binmode $cat, ':utf8';
+            print {$cat} "$text\n";
+            close $cat;
+        }
         return undef;
     },
     'test.stdin' => sub {
