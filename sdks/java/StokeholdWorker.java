@@ -24,6 +24,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -388,11 +389,11 @@ public final class StokeholdWorker {
         }
         try {
             packer.frame(task.id, "FAILED", report);
-        } catch (Failure e) {
-            // The texts always fit; what the handler added may not, or be no value at all.
+        } catch (Throwable e) {
+            // The texts always fit; what the handler added may not, or be no value at all, or have methods that throw.
             report.remove("data");
             packer.frame(task.id, "FAILED", report);
-            say("the data of a failure was left out: " + e.getMessage());
+            say("the data of a failure was left out: " + describe(e));
         }
     }
 
@@ -746,7 +747,11 @@ public final class StokeholdWorker {
         }
 
         private synchronized void end() {
-            tellProgress();
+            try {
+                tellProgress();
+            } catch (Failure e) {
+                say("the last progress was left out: " + e.getMessage());
+            }
             over = true;
         }
     }
@@ -794,7 +799,8 @@ public final class StokeholdWorker {
         private static final int CAUSE_BYTES = 512;
         private static final int CODE_BYTES = 255;
 
-        private String code = "error";
+        // Vectors.java looks at it too.
+        String code = "error";
         private boolean retry;
         private Long afterMs;
         private transient Object data;
@@ -912,7 +918,12 @@ public final class StokeholdWorker {
 
     /** An exception in words. The class belongs to them: the message of many is a name only. */
     private static String describe(Throwable thrown) {
-        return thrown instanceof Failure && thrown.getMessage() != null ? thrown.getMessage() : String.valueOf(thrown);
+        try {
+            return thrown instanceof Failure && thrown.getMessage() != null ? thrown.getMessage() : String.valueOf(thrown);
+        } catch (Throwable e) {
+            // Its own methods throw.
+            return thrown.getClass().getName();
+        }
     }
 
     /** The text as it can be sent, cut to so many bytes at the edge of a character. */
@@ -1246,19 +1257,35 @@ public final class StokeholdWorker {
         }
 
         private void map(Map<?, ?> map, int depth) {
-            length(map.size(), 15, 0x80, -1, 0xDE, 0xDF);
+            // First the keys and values of one moment: other threads may change the map while it is written.
+            Set<String> keys = new HashSet<>();
+            List<Object> pairs = new ArrayList<>();
             for (Map.Entry<?, ?> entry : map.entrySet()) {
-                if (!(entry.getKey() instanceof String)) {
-                    throw badData("the keys of a map must be texts, not " + entry.getKey());
+                Object key = entry.getKey();
+                if (!(key instanceof String)) {
+                    throw badData("the keys of a map must be texts, not " + key);
                 }
-                text((String) entry.getKey());
-                value(entry.getValue(), depth);
+                if (!keys.add((String) key)) {
+                    throw badData("a map has the key \"" + cut((String) key, 64) + "\" twice");
+                }
+                pairs.add(key);
+                pairs.add(entry.getValue());
+                fits(pairs.size());
+            }
+            length(pairs.size() / 2, 15, 0x80, -1, 0xDE, 0xDF);
+            for (Object value : pairs) {
+                value(value, depth);
             }
         }
 
         private void array(Collection<?> values, int depth) {
-            length(values.size(), 15, 0x90, -1, 0xDC, 0xDD);
+            List<Object> all = new ArrayList<>();
             for (Object value : values) {
+                all.add(value);
+                fits(all.size());
+            }
+            length(all.size(), 15, 0x90, -1, 0xDC, 0xDD);
+            for (Object value : all) {
                 value(value, depth);
             }
         }
@@ -1344,11 +1371,16 @@ public final class StokeholdWorker {
             bytes[size++] = (byte) value;
         }
 
-        private void room(int count) {
+        /** Fails if the frame has no room for so many bytes. */
+        private void fits(int count) {
             if (count > limit - size) {
                 throw new Failure("the parent takes frames of at most " + (limit - 4) + " bytes, and this is longer")
                     .reserved("too_large");
             }
+        }
+
+        private void room(int count) {
+            fits(count);
             if (count > bytes.length - size) {
                 bytes = Arrays.copyOf(bytes, (int) Math.min(limit, Math.max(2L * bytes.length, (long) size + count)));
             }
