@@ -47,6 +47,23 @@ class Failure extends Error {
 
 class BadData extends Error {}
 
+/** Whether it is an error of this file. What is thrown may be anything, also what throws when it is looked at. */
+function isOwn(error) {
+  try {
+    return error instanceof BadData || error instanceof Failure;
+  } catch {
+    return false;
+  }
+}
+
+function isAbort(error) {
+  try {
+    return error instanceof Error && error.name === 'AbortError';
+  } catch {
+    return false;
+  }
+}
+
 function textOf(value) {
   try {
     return String(value);
@@ -229,18 +246,27 @@ function decode(buffer, at = 0, end = buffer.length) {
   return value;
 }
 
-/** Collects what is written. */
+const lengthOfBytes = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length').get;
+
+/** Collects what is written, up to a limit. Values may run code of the user, which can do anything but write here. */
 class Writer {
-  constructor(bytes) {
+  constructor(bytes, limit = Infinity) {
     this.buffer = Buffer.allocUnsafeSlow(bytes);
     this.at = 0;
+    this.limit = limit;
+  }
+
+  /** Fails if so many bytes are too many. */
+  fits(bytes) {
+    if (bytes > this.limit - this.at) throw new Failure('the data is longer than the parent takes', { code: 'too_large' });
   }
 
   /** Makes room for so many bytes; gives where they go. */
   room(bytes) {
     const at = this.at;
     const need = at + bytes;
-    if (need > this.buffer.length) {
+    if (need > this.buffer.length || need > this.limit) {
+      this.fits(bytes);
       const larger = Buffer.allocUnsafeSlow(Math.max(need, this.buffer.length * 2));
       this.buffer.copy(larger, 0, 0, at);
       this.buffer = larger;
@@ -291,6 +317,7 @@ class Writer {
       }
       this.at = start;
     }
+    this.fits(length);
     // The engine would write another character for half of a pair.
     if (/\p{Surrogate}/u.test(text)) throw new BadData('a text has half of a surrogate pair');
     const bytes = Buffer.byteLength(text);
@@ -300,8 +327,10 @@ class Writer {
   }
 
   bytes(bytes) {
-    this.head(bytes.length, 0, 0, 0xc4, 0xc5, 0xc6);
-    const at = this.room(bytes.length);
+    // A class of the user may say another one.
+    const length = lengthOfBytes.call(bytes);
+    this.head(length, 0, 0, 0xc4, 0xc5, 0xc6);
+    const at = this.room(length);
     this.buffer.set(bytes, at);
   }
 
@@ -360,11 +389,16 @@ class Writer {
     // Also what ends a value that contains itself.
     if (depth >= DEPTH_MAX) throw new BadData('the data is nested too deep');
     if (Array.isArray(value)) {
-      this.head(value.length, 16, 0x90, 0, 0xdc, 0xdd);
-      for (let i = 0; i < value.length; i++) this.value(value[i], depth + 1);
+      const { length } = value;
+      if (!Number.isSafeInteger(length) || length < 0) throw new BadData('an array without a length');
+      this.fits(length);
+      this.head(length, 16, 0x90, 0, 0xdc, 0xdd);
+      for (let i = 0; i < length; i++) this.value(value[i], depth + 1);
     } else if (value instanceof Map) {
-      this.head(value.size, 16, 0x80, 0, 0xde, 0xdf);
-      for (const [key, entry] of value) {
+      // As it is now: what is in it may change it.
+      const entries = [...Map.prototype.entries.call(value)];
+      this.head(entries.length, 16, 0x80, 0, 0xde, 0xdf);
+      for (const [key, entry] of entries) {
         if (typeof key !== 'string') throw new BadData('a key of a map is no text');
         this.text(key);
         this.value(entry, depth + 1);
@@ -376,19 +410,26 @@ class Writer {
         throw new BadData(`an object of the class ${name || 'without a name'} is no value that can be sent`);
       }
       // As in JSON, a property that is undefined is not there.
-      const keys = Object.keys(value).filter((key) => value[key] !== undefined);
+      const keys = [];
+      const entries = [];
+      for (const key of Object.keys(value)) {
+        const entry = value[key];
+        if (entry === undefined) continue;
+        keys.push(key);
+        entries.push(entry);
+      }
       this.head(keys.length, 16, 0x80, 0, 0xde, 0xdf);
-      for (const key of keys) {
-        this.text(key);
-        this.value(value[key], depth + 1);
+      for (let i = 0; i < keys.length; i++) {
+        this.text(keys[i]);
+        this.value(entries[i], depth + 1);
       }
     }
   }
 }
 
-/** The value in MessagePack. */
+/** The value in MessagePack; a Failure `too_large` if no frame holds it. */
 function encode(value) {
-  const writer = new Writer(256);
+  const writer = new Writer(256, FRAME_LEN_CEILING);
   writer.value(value, 0);
   return writer.buffer.subarray(0, writer.at);
 }
@@ -483,11 +524,14 @@ function settle() {
   if (!own && io !== 'stdio') leave(2, `STOKEHOLD_IO is ${JSON.stringify(io)}, which is neither stdio nor fd:R,W`);
   let [input, output] = own ? [Number(own[1]), Number(own[2])] : [0, 1];
   for (const fd of [input, output]) {
+    let stat;
     try {
-      fs.fstatSync(fd);
+      stat = fs.fstatSync(fd);
     } catch {
       leave(2, `descriptor ${fd} is not open`);
     }
+    // Node's own queues of events are of no such kind.
+    if (!(stat.isFIFO() || stat.isSocket() || stat.isFile() || stat.isCharacterDevice())) leave(2, `descriptor ${fd} is no pipe`);
   }
   if (env.IO === undefined && require('tty').isatty(0)) {
     leave(2, 'this is a worker: a parent starts it, for instance `stokehold run -- node worker.js`');
@@ -585,6 +629,7 @@ class Session {
     this.output = output;
     this.env = env;
     this.out = new Writer(WAITING_BYTES_MAX / 16);
+    this.begun = -1; // where the frame is that is being written
     this.maxAnswer = MAX_FRAME_DEFAULT;
     this.saysStarted = false;
     this.greeted = false;
@@ -633,28 +678,33 @@ class Session {
 
   /** Puts a frame behind the others; throws, and puts nothing there, if the data cannot be sent. */
   frame(request, id, data) {
+    // A getter of the data may say something, too.
+    if (this.begun >= 0) throw new BadData('nothing can be sent while a value is written');
     const head = this.head(request);
     const out = this.out;
     const start = out.room(8 + head.length);
     out.buffer.set(head, start + 8);
+    out.limit = start + 4 + this.maxAnswer;
+    this.begun = start;
     try {
       out.value(data, 0);
-      const length = out.at - start - 4;
-      if (length > this.maxAnswer) {
-        throw new Failure(`a frame of ${length} bytes; the parent takes ${this.maxAnswer}`, { code: 'too_large' });
-      }
-      out.buffer.writeUInt32BE(length, start);
+      out.buffer.writeUInt32BE(out.at - start - 4, start);
       out.buffer.writeUInt32BE(id, start + 4);
     } catch (error) {
       out.at = start;
       // Also what a getter throws, or a value that is too long for this machine.
-      throw error instanceof BadData || error instanceof Failure ? error : new BadData(textOf(error));
+      throw isOwn(error) ? error : new BadData(textOf(error));
+    } finally {
+      out.limit = Infinity;
+      this.begun = -1;
     }
   }
 
   /** Writes everything. Waits while the parent does not read, which it always does but when it has too many results. */
   flush() {
     const out = this.out;
+    // A getter that ends the process.
+    if (this.begun >= 0) out.at = this.begun;
     if (out.at === 0) return;
     let at = 0;
     // A frame must not be written into another one of the other thread.
@@ -892,14 +942,16 @@ class Session {
     // The handler may take long: what is finished must not wait for it [W-9], and the parent must know what runs [R-44].
     this.flush();
     let result;
+    let isLong;
     try {
       result = handler(input, task);
+      // A property of the user's object may throw.
+      isLong = result !== null && typeof result === 'object' && (typeof result.then === 'function' || hasSteps(result));
     } catch (error) {
       this.failWith(task, error);
       return;
     }
-    if (result === null || typeof result !== 'object') this.finish(task, result);
-    else if (typeof result.then === 'function' || hasSteps(result)) this.follow(task, result);
+    if (isLong) this.follow(task, result);
     else this.finish(task, result);
   }
 
@@ -966,7 +1018,7 @@ class Session {
 
   failWith(task, error) {
     const data = failureOf(error);
-    if (task.cancelled && error instanceof Error && error.name === 'AbortError') data.code = 'cancelled';
+    if (task.cancelled && isAbort(error)) data.code = 'cancelled';
     if (task.id === 0) say(`the one-way request ${task.request} failed: ${data.message}`);
     this.fail(task, data);
   }
