@@ -26,6 +26,7 @@ The package `msgpack` is used when it is there, and is faster; the codec in here
 Names in brackets are the statements of protocol/SPEC.md that a line keeps.
 """
 import inspect
+import itertools
 import os
 import queue
 import re
@@ -327,7 +328,7 @@ def decode_at(body, at, room):
 
 def unpack(body, at=0, room=DEPTH_MAX):
     """The one value from `at` to the end of `body`. ValueError if that is not what is there."""
-    if msgpack is not None and (0x80 <= body[at] < 0xA0 or 0xDC <= body[at] < 0xE0):
+    if msgpack is not None and at < len(body) and (0x80 <= body[at] < 0xA0 or 0xDC <= body[at] < 0xE0):
         return unpack_with_package(body, at, room)  # it is slower for a single text or number
     try:
         value, end = decode_at(body, at, room)
@@ -365,7 +366,7 @@ def unpack_with_package(body, at, room):
 
 
 def check(value, room):
-    """Refuses what the package reads or writes and this protocol does not have."""
+    """Refuses what the package reads and this protocol does not have."""
     kind = type(value)
     if kind in PLAIN:
         return
@@ -383,56 +384,112 @@ def check(value, room):
         raise ValueError("a %s cannot be sent" % kind.__name__)
 
 
-def pack(value, room=DEPTH_MAX):
-    """`value` as MessagePack in its shortest form [D-8]. ValueError if it cannot be sent."""
-    if msgpack is not None and isinstance(value, (dict, list, tuple)):
-        check(value, room)
+NO_SIZE = 1 << 62
+
+
+def least_size(value, room, limit, known):
+    """How many bytes a list or dict takes at least; NO_SIZE if the package would not write it as this protocol has it.
+    `known`: the sizes of those seen before, by `id` and `room`; one that is there often is a large value in little memory."""
+    if room <= 0:
+        return NO_SIZE
+    size = known.get((id(value), room))
+    if size is not None:
+        return size
+    whole, size = value, len(value)
+    if type(value) is dict:
+        for key in value:
+            if type(key) is not str:
+                return NO_SIZE
+            size += len(key)
+        value = list(value.values())
+    for item in value:
+        kind = type(item)
+        if kind is str or kind is bytes:
+            size += len(item)
+        elif kind is dict or kind is list or kind is tuple:
+            size += least_size(item, room - 1, limit - size, known)
+        elif kind not in PLAIN:
+            return NO_SIZE
+        if size > limit:
+            break
+    known[id(whole), room] = size
+    return size
+
+
+class Packed(bytes):
+    """A value that is MessagePack already."""
+
+
+def pack(value, room=DEPTH_MAX, limit=FRAME_CEILING):
+    """`value` as MessagePack in its shortest form [D-8]. ValueError if it cannot be sent, Failure if it is above `limit`."""
+    size = least_size(value, room, limit, {}) if type(value) in (dict, list, tuple) else NO_SIZE
+    if limit < size < NO_SIZE:
+        raise too_large(limit)
+    if msgpack is not None and size <= limit:
         try:
             if not hasattr(PACKERS, "mine"):
                 PACKERS.mine = msgpack.Packer(use_bin_type=True)  # a new one each time would be slow
             return PACKERS.mine.pack(value)
         except Exception as error:  # integers beyond 64 bits, lone surrogates
             raise ValueError(str(error)) from None
-    parts = []
-    encode_into(parts.append, value, room)
-    return b"".join(parts)
+    out = bytearray()
+    encode_into(out, value, room, limit)
+    return bytes(out)
 
 
-def encode_into(put, value, room):
+def encode_into(out, value, room, limit):
+    """Methods of subclasses may say anything: what is written is what was found once."""
     if isinstance(value, str):
-        text = value.encode()  # a lone surrogate is a ValueError
+        text = str.encode(value)  # a lone surrogate is a ValueError
         size = len(text)
-        put(bytes((0xA0 | size,)) if size < 32 else size_mark(0xD9, size))
-        put(text)
+        out += bytes((0xA0 | size,)) if size < 32 else size_mark(0xD9, size)
+        out += text
     elif value is None:
-        put(b"\xc0")
+        out.append(0xC0)
     elif isinstance(value, bool):
-        put(b"\xc3" if value else b"\xc2")
+        out.append(0xC3 if value else 0xC2)
     elif isinstance(value, int):
-        put(encode_int(value))
+        out += encode_int(int.__int__(value))
     elif isinstance(value, float):
-        put(struct.pack(">Bd", 0xCB, value))
+        out += struct.pack(">Bd", 0xCB, value)
+    elif isinstance(value, Packed):
+        out += value
     elif isinstance(value, (bytes, bytearray, memoryview)):
         value = bytes(value)
-        put(size_mark(0xC4, len(value)))
-        put(value)
-    elif isinstance(value, (dict, list, tuple)):
+        out += size_mark(0xC4, len(value))
+        out += value
+    elif isinstance(value, (dict, list, tuple)) and not (msgpack is not None and isinstance(value, msgpack.ExtType)):
         if room <= 0:
             raise ValueError("nested deeper than %d levels" % DEPTH_MAX)
-        size = len(value)
-        if isinstance(value, dict):
-            put(bytes((0x80 | size,)) if size < 16 else size_mark(0xDD, size))
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise ValueError("a dict has a key that is no str")
-                encode_into(put, key, 0)
-                encode_into(put, item, room - 1)
-        else:
-            put(bytes((0x90 | size,)) if size < 16 else size_mark(0xDB, size))
-            for item in value:
-                encode_into(put, item, room - 1)
+        is_map, left = isinstance(value, dict), max(0, limit - len(out))
+        found = tuple(itertools.islice(value.items() if is_map else value, left + 1))
+        if len(found) > left:
+            raise too_large(limit)
+        first, mark = (0xDD, 0x80) if is_map else (0xDB, 0x90)
+        out += bytes((mark | len(found),)) if len(found) < 16 else size_mark(first, len(found))
+        if is_map:
+            check_keys([key for key, _ in found])
+        for item in found:
+            if is_map:
+                key, item = item
+                encode_into(out, key, 0, limit)
+            encode_into(out, item, room - 1, limit)
+            if len(out) > limit:
+                raise too_large(limit)
     else:
         raise ValueError("a %s cannot be sent" % type(value).__name__)
+
+
+def check_keys(keys):
+    """Keys are texts, and none is there twice [D-4] [D-5]."""
+    if not all(isinstance(key, str) for key in keys):
+        raise ValueError("a dict has a key that is no str")
+    if len({key if type(key) is str else str.encode(key).decode() for key in keys}) != len(keys):
+        raise ValueError("a dict has the same key twice")
+
+
+def too_large(limit):
+    return Failure("too_large", "the value has more bytes than the %d that the parent takes" % limit)
 
 
 def size_mark(first, size):
@@ -688,8 +745,10 @@ class Worker:
 
     def failed(self, error):
         """The data of FAILED for what a handler raised; without the author's own `data` if that is too large."""
-        data = failure_of(error)
-        return data if len(data) <= self.peer_max_frame - 400 else failure_of(error, with_data=False)
+        try:
+            return failure_of(error, self.peer_max_frame - 65536 if self.peer_max_frame > 131072 else 4096)
+        except BaseException:  # of a method of the author's
+            return failure_map("error", type(error).__name__)
 
     def give_results(self):
         """Writes the results of a BATCH that wait [B-3]. Under the lock."""
@@ -787,7 +846,7 @@ class Worker:
 
     def encode(self, value):
         try:
-            return pack(value)
+            return pack(value, limit=self.peer_max_frame)
         except ValueError as error:
             raise Failure("bad_data", "the value cannot be sent: %s" % error) from None  # [R-26]
         except RecursionError:
@@ -1064,7 +1123,7 @@ class Worker:
 
 class InitError(Exception):
     def __init__(self, cause):
-        super().__init__(str(cause))
+        super().__init__(words_of(cause))
         self.cause = cause
 
 
@@ -1097,10 +1156,10 @@ def failure_map(code, message, begun=None, **more):
     return pack(found)
 
 
-def failure_of(error, with_data=True):
+def failure_of(error, data_max):
     """The data of FAILED for what a handler raised: message, causes, where it was raised."""
     if isinstance(error, Cancelled):
-        return failure_map("cancelled", str(error) or "cancelled")
+        return failure_map("cancelled", words_of(error))
     more, chain, seen, behind = {}, [], {id(error)}, error
     while len(chain) < 16:
         behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
@@ -1117,19 +1176,17 @@ def failure_of(error, with_data=True):
         more["retry"] = True
     if type(error.after_ms) in (int, float) and 0 <= error.after_ms < 2**53:
         more["after_ms"] = int(error.after_ms)
-    if error.data is not None and with_data:
+    if error.data is not None:
         try:
-            more["data"] = error.data
-            pack(error.data)
-        except (ValueError, RecursionError) as why:
-            del more["data"]
-            print("stokehold_worker: the data of a Failure cannot be sent: %s" % why, file=sys.stderr)
+            more["data"] = Packed(pack(error.data, DEPTH_MAX - 1, data_max))
+        except BaseException as why:
+            print("stokehold_worker: the data of a Failure cannot be sent: %s" % words_of(why), file=sys.stderr)
     return failure_map(error.code, error.message or error.code, **more)
 
 
 def words_of(error):
     try:
         words = str(error)
-    except Exception:
+    except BaseException:  # its method may raise anything
         words = ""
     return "%s: %s" % (type(error).__name__, words) if isinstance(error, KeyError) or not words else words

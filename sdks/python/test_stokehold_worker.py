@@ -100,6 +100,52 @@ class Codec(unittest.TestCase):
             sdk.unpack(sdk.pack([collections.OrderedDict(a=1), kind.two, point(1, 2), (3,), bytearray(b"x")])),
             [{"a": 1}, 2, [1, 2], [3], b"x"]))
 
+    def test_what_is_larger_than_any_frame_is_given_up_early(self):
+        shared, long = [1], b"x" * 1000000
+        for _ in range(40):
+            shared = [shared, shared]
+        keyed = {"x": 1}
+        for _ in range(40):
+            keyed = {"a": keyed, "b": keyed}
+
+        class Endless(list):
+            def __iter__(self):
+                while True:
+                    yield 1
+
+        def test():
+            for value in (shared, keyed, [long] * 1000000, {"a": ["x" * 1000000] * 1000000}, Endless()):
+                with self.assertRaises(sdk.Failure) as raised:
+                    sdk.pack(value, limit=2000000)
+                self.assertEqual(raised.exception.code, "too_large")
+        self.each(test)
+
+    def test_the_count_is_that_of_what_is_written(self):
+        class Liar(list):
+            def __len__(self):
+                return 20
+
+        class LiarMap(dict):
+            def __len__(self):
+                return 20
+
+        class Twice(dict):
+            def items(self):
+                return [("a", 1), ("a", 2)]
+
+        class Key(str):
+            __eq__ = object.__eq__
+            __hash__ = object.__hash__
+
+        def test():
+            self.assertEqual(sdk.unpack(sdk.pack([Liar([1, 2])])), [[1, 2]])
+            self.assertEqual(sdk.unpack(sdk.pack([LiarMap(a=1)])), [{"a": 1}])
+            for value in (Twice(a=1), {Key("a"): 1, Key("a"): 2}, {Key("a"): 1, "a": 2}):
+                with self.assertRaises(ValueError):
+                    sdk.pack([value])
+            self.assertEqual(sdk.unpack(sdk.pack({"": {"": -0.0}, "k": Key("b")})), {"": {"": 0.0}, "k": "b"})
+        self.each(test)
+
     def test_the_syntax_is_that_of_python_3_8(self):
         for name in ("stokehold_worker.py", "testee.py", "example.py"):
             ast.parse((HERE / name).read_text(encoding="utf-8"), feature_version=(3, 8))
@@ -206,6 +252,61 @@ class Workers(unittest.TestCase):
         child.expect([[1, ["FAILED", "$pid", "$me", {
             "code": "error", "message": "cannot read a.png", "chain": ["no such file", "KeyError: 'x'"],
             "trace": {"$has": "in fail"}}]]])
+        self.end(child)
+
+    def test_exceptions_that_cannot_be_shown_fail_their_own_task_only(self):
+        child = self.start("""
+            kinds = {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit, "ValueError": ValueError}
+            def fail(kind):
+                class Odd(Exception):
+                    def __str__(self):
+                        raise kinds[kind]("no")
+                raise Odd() from Odd()
+            def data(kind):
+                class Odd(list):
+                    def __iter__(self):
+                        raise kinds[kind]("no")
+                raise sdk.Failure("acme.odd", "odd", data=Odd([1]))
+            def cancelled(kind):
+                class Odd(sdk.Cancelled):
+                    def __str__(self):
+                        raise kinds[kind]("no")
+                raise Odd()
+            def message(kind):
+                class Odd:
+                    def __str__(self):
+                        raise kinds[kind]("no")
+                failure = sdk.Failure()
+                failure.message = Odd()
+                raise failure
+            sdk.serve({"fail": fail, "data": data, "cancelled": cancelled, "message": message})""")
+        child.open()
+        id = 0
+        for kind in ("KeyboardInterrupt", "SystemExit", "ValueError"):
+            for request, code in (("fail", "error"), ("data", "acme.odd"), ("cancelled", "cancelled"), ("message", "error")):
+                id += 1
+                self.ask(child, id, request, kind)
+                child.expect([[id, ["FAILED", "$pid", "$me", {"code": code}]]])
+        self.end(child)
+
+    def test_results_items_and_data_that_are_too_large_are_given_up(self):
+        child = self.start("""
+            shared = [1]
+            for _ in range(40):
+                shared = [shared, shared]
+            def data(_):
+                raise sdk.Failure("acme.much", data=shared)
+            def item(_):
+                yield shared
+            sdk.serve({"result": lambda _: shared, "item": item, "data": data, "echo": lambda value: value})""")
+        child.open()
+        for id, request, code in (1, "result", "too_large"), (2, "item", "too_large"), (3, "data", "acme.much"):
+            self.ask(child, id, request, None)
+            child.expect([[id, ["FAILED", "$pid", "$me", {"code": code}]]], seconds=30)
+        child.send(4, ["BATCH", 1234, None, notation({"req": "result", "items": [0]})])
+        child.expect([[4, ["FINISHED", "$pid", "$me", [[False, {"code": "too_large"}]]]]], seconds=30)
+        self.ask(child, 5, "echo", {"": -0.0})
+        child.expect([[5, ["FINISHED", "$pid", "$me", {"": -0.0}]]])
         self.end(child)
 
     def test_init_runs_before_ready_and_its_failures_have_exit_codes(self):
