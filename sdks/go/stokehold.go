@@ -87,6 +87,7 @@ const (
 	messageBytes = 16_384
 	traceBytes   = 30_000
 	causes       = 16
+	behindMax    = 64 // errors of which one is looked through
 	causeBytes   = 512
 	textBytes    = 32_768
 )
@@ -166,9 +167,9 @@ func (w *Worker) Serve() {
 		err := initialise(w.Init, task)
 		task.end()
 		if err != nil {
-			var permanent *permanentError
 			fmt.Fprintf(os.Stderr, "stokehold: the worker could not start: %s\n", words(err))
-			s.out.exit(choose(errors.As(err, &permanent), exitPermanent, exitFailed))
+			_, isPermanent := find[*permanentError](err)
+			s.out.exit(choose(isPermanent, exitPermanent, exitFailed))
 		}
 	}
 	s.begin()
@@ -981,14 +982,7 @@ func readBatch(data []byte) (name string, inputs [][]byte, failure *Failure) {
 
 // reportOf is the data of FAILED: what the error says, and what is behind it.
 func reportOf(err error, trace string) pairs {
-	var failure *Failure
-	// An error of another package may have methods that panic.
-	_ = safely(func() error {
-		if !errors.As(err, &failure) {
-			failure = nil
-		}
-		return nil
-	})
+	failure, _ := find[*Failure](err)
 	code, isWorkers := "error", map[string]bool{"unknown_request": true, "bad_data": true, "bad_message": true,
 		"too_large": true, "cancelled": true, "overloaded": true, "unavailable": true}
 	if failure != nil && (isWorkers[failure.Code] || strings.Contains(failure.Code, ".")) {
@@ -1010,12 +1004,11 @@ func reportOf(err error, trace string) pairs {
 		report = append(report, pair{"trace", cut(trace, traceBytes)})
 	}
 	var chain []any
-	_ = safely(func() error {
-		for cause := errors.Unwrap(err); cause != nil && len(chain) < causes; cause = errors.Unwrap(cause) {
+	for n, cause := range behind(err) {
+		if n > 0 && n <= causes {
 			chain = append(chain, cut(words(cause), causeBytes))
 		}
-		return nil
-	})
+	}
 	if chain != nil {
 		report = append(report, pair{"chain", chain})
 	}
@@ -1025,13 +1018,65 @@ func reportOf(err error, trace string) pairs {
 	return report
 }
 
-// isCancellation: the error of a context, which a handler hands on.
-func isCancellation(err error) (is bool) {
+// behind gives an error and those behind it in the order of errors.As, which would not end where they form a ring.
+func behind(err error) (all []error) {
+	var walk func(err error)
+	walk = func(err error) {
+		for err != nil && len(all) < behindMax {
+			all = append(all, err)
+			switch one := err.(type) {
+			case interface{ Unwrap() error }:
+				err = one.Unwrap()
+			case interface{ Unwrap() []error }:
+				for _, next := range one.Unwrap() {
+					walk(next)
+				}
+				return
+			default:
+				return
+			}
+		}
+	}
+	// An error of another package may have methods that panic.
 	_ = safely(func() error {
-		is = errors.Is(err, context.Canceled)
+		walk(err)
 		return nil
 	})
-	return is
+	return all
+}
+
+// find gives the first error of a type among an error and those behind it.
+func find[T error](err error) (found T, ok bool) {
+	for _, one := range behind(err) {
+		if found, ok = one.(T); ok {
+			return found, true
+		}
+		_ = safely(func() error {
+			as, can := one.(interface{ As(any) bool })
+			ok = can && as.As(&found)
+			return nil
+		})
+		if ok {
+			return found, true
+		}
+	}
+	var none T
+	return none, false
+}
+
+// isCancellation: the error of a context, which a handler hands on.
+func isCancellation(err error) (is bool) {
+	for _, one := range behind(err) {
+		_ = safely(func() error {
+			like, can := one.(interface{ Is(error) bool })
+			is = one == context.Canceled || can && like.Is(context.Canceled)
+			return nil
+		})
+		if is {
+			return true
+		}
+	}
+	return false
 }
 
 // words are what an error says, whatever its method does.
@@ -1774,11 +1819,11 @@ func (p *packer) value(value any, depth int) error {
 		if err := deeper(depth); err != nil {
 			return err
 		}
-		p.length(len(value), 0x80, 16, 0, 0xDE, 0xDF)
 		keys := make([]string, 0, 16)
 		for key := range value {
 			keys = append(keys, key)
 		}
+		p.length(len(keys), 0x80, 16, 0, 0xDE, 0xDF)
 		sort.Strings(keys) // so that equal values are equal bytes
 		for _, key := range keys {
 			if err := p.entry(key, value[key], depth+1); err != nil {
@@ -1979,6 +2024,9 @@ func (p *packer) reflectedArray(v reflect.Value, depth int) error {
 	if err := deeper(depth); err != nil {
 		return err
 	}
+	if v.Kind() == reflect.Slice {
+		v = v.Slice(0, v.Len()) // as it is now: a method of what is in it may change it
+	}
 	p.length(v.Len(), 0x90, 16, 0, 0xDC, 0xDD)
 	for n := 0; n < v.Len(); n++ {
 		if err := p.item(v.Index(n), depth+1); err != nil {
@@ -1995,8 +2043,8 @@ func (p *packer) reflectedMap(v reflect.Value, depth int) error {
 	if err := deeper(depth); err != nil {
 		return err
 	}
-	p.length(v.Len(), 0x80, 16, 0, 0xDE, 0xDF)
 	keys := v.MapKeys()
+	p.length(len(keys), 0x80, 16, 0, 0xDE, 0xDF)
 	sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
 	for _, key := range keys {
 		if err := p.text(key.String()); err != nil {
@@ -2017,22 +2065,18 @@ func (p *packer) reflectedStruct(v reflect.Value, depth int) error {
 	if err := deeper(depth); err != nil {
 		return err
 	}
-	count := 0
+	present := make([]field, 0, len(fields))
 	for _, field := range fields {
 		if !field.omitEmpty || !isEmpty(v.FieldByIndex(field.index)) {
-			count++
+			present = append(present, field)
 		}
 	}
-	p.length(count, 0x80, 16, 0, 0xDE, 0xDF)
-	for _, field := range fields {
-		value := v.FieldByIndex(field.index)
-		if field.omitEmpty && isEmpty(value) {
-			continue
-		}
+	p.length(len(present), 0x80, 16, 0, 0xDE, 0xDF)
+	for _, field := range present {
 		if err := p.text(field.name); err != nil {
 			return err
 		}
-		if err := p.item(value, depth+1); err != nil {
+		if err := p.item(v.FieldByIndex(field.index), depth+1); err != nil {
 			return err
 		}
 	}
@@ -2614,8 +2658,8 @@ func unfit(b []byte, at int, v reflect.Value) error {
 
 // within says where in the input it was.
 func within(name string, err error) error {
-	var failure *Failure
-	if !errors.As(err, &failure) {
+	failure, ok := find[*Failure](err)
+	if !ok {
 		return err
 	}
 	return badData("%s: %s", cut(name, 64), failure.Message)

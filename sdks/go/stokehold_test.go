@@ -2,6 +2,7 @@ package stokehold
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -210,5 +211,108 @@ func TestManySmallFramesAreOneWriteAndNoneWaitsForLong(t *testing.T) {
 	out.add(frame, atOnce)
 	if count := read(); count != 40 {
 		t.Error(count)
+	}
+}
+
+// A ring is an error that is behind itself, directly or by another one.
+type ring struct{ next *ring }
+
+func (r *ring) Error() string { return "ring" }
+func (r *ring) Unwrap() error { return r.next }
+
+// An endless is an error with another one behind it each time.
+type endless struct{ depth int }
+
+func (e endless) Error() string { return "endless" }
+func (e endless) Unwrap() error { return endless{e.depth + 1} }
+
+// A wide is an error with itself behind it, twice.
+type wide struct{ wides }
+
+func (w wide) Error() string { return "wide" }
+
+// Its Unwrap is here because the `vet` of Go before 1.20 knows no such method of errors.
+type wides struct{}
+
+func (w wides) Unwrap() []error { return []error{wide{}, wide{}} }
+
+// A posing is an error that says to be any other.
+type posing struct{ target error }
+
+func (p posing) Error() string { return "posing" }
+func (p posing) As(target any) bool {
+	if into, ok := target.(**Failure); ok {
+		*into = &Failure{Code: "acme.posing"}
+		return true
+	}
+	return false
+}
+func (p posing) Is(target error) bool { return target == p.target }
+
+func TestErrorsThatAreBehindThemselvesAreReported(t *testing.T) {
+	loop := &ring{}
+	loop.next = loop
+	longer := &ring{&ring{}}
+	longer.next.next = longer
+	for _, err := range []error{loop, longer, endless{}, wide{}} {
+		said := make(chan pairs, 1)
+		go func() { said <- reportOf(err, "") }()
+		select {
+		case report := <-said:
+			if report[0].value != "error" {
+				t.Errorf("%T: %v", err, report)
+			}
+			encoded(t, report)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%T: it hangs", err)
+		}
+	}
+	for code, err := range map[string]error{
+		"acme.a": twice{two{io.EOF, fmt.Errorf("wrapped: %w", &Failure{Code: "acme.a"})}}, "acme.posing": fmt.Errorf("wrapped: %w", posing{}),
+		"cancelled": twice{two{io.EOF, context.Canceled}}, "error": posing{io.EOF},
+	} {
+		if code == "error" {
+			if isCancellation(err) {
+				t.Error("it is no cancellation")
+			}
+		} else if got := reportOf(err, "")[0].value; got != code {
+			t.Errorf("%v instead of %s", got, code)
+		}
+	}
+	if !isCancellation(posing{context.Canceled}) {
+		t.Error("it is a cancellation")
+	}
+}
+
+// A twice has two errors behind it, as those of errors.Join have.
+type twice struct{ two }
+
+func (t twice) Error() string { return "twice" }
+
+type two [2]error
+
+func (t two) Unwrap() []error { return t[:] }
+
+func TestWhatIsLargeInLittleMemoryIsGivenUpEarly(t *testing.T) {
+	value, typed := any([]any{1}), any([]int{1})
+	mapped := any(map[string]any{"": 1})
+	for level := 0; level < 40; level++ {
+		value, typed, mapped = []any{value, value}, [2]any{typed, typed}, map[string]any{"a": mapped, "b": mapped}
+	}
+	for _, value := range []any{value, typed, mapped} {
+		p := packer{limit: 1 << 20}
+		var failure *Failure
+		if err := p.value(value, 0); !errors.As(err, &failure) || failure.Code != "too_large" || len(p.bytes) > 1<<20+9 {
+			t.Error(err, len(p.bytes))
+		}
+	}
+}
+
+func TestEmptyKeysAndNegativeZeroComeBack(t *testing.T) {
+	data := encoded(t, map[string]any{"": map[string]any{"": math.Copysign(0, -1)}})
+	got, _ := decodeAny(data, 0)
+	zero, ok := got.(map[string]any)[""].(map[string]any)[""].(float64)
+	if !ok || zero != 0 || !math.Signbit(zero) {
+		t.Error(got)
 	}
 }
