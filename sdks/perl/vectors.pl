@@ -28,7 +28,34 @@ sub judge {
     return same($found, $shortest) ? '' : 'the data is written otherwise: ' . unpack 'H*', substr $found, 0, 40;
 }
 
+# A tied array that says to be longer each time it is asked.
+{
+    package Growing;
+    sub TIEARRAY { my $asked = 0; bless \$asked }
+    sub FETCHSIZE { 3 + ${ $_[0] }++ }
+    sub FETCH { $_[1] }
+}
+
+# What is wrong with how values are written that no vector has.
+sub judge_values {
+    my @problems;
+    my $shared = 'x' x 100_000;
+    $shared = [$shared, $shared] for 1 .. 40;
+    my $large = eval { Stokehold::Worker::encode($shared) } ? 'no failure' : ref $@ ? $@->{code} : $@;
+    push @problems, "a large value in little memory: $large" if $large ne 'too_large';
+    tie my @growing, 'Growing';
+    my $found = eval { Stokehold::Worker::decode_all(Stokehold::Worker::encode(\@growing), 0) };
+    push @problems, "an array that grows: $@" if !$found;
+    my $same = Stokehold::Worker::encode({ '' => -0.0 });
+    push @problems, 'an empty key and -0.0: ' . unpack 'H*', $same if $same ne "\x81\xa0\xcb\x80\0\0\0\0\0\0\0";
+    return @problems;
+}
+
 my ($count, $wrong) = (0, 0);
+for (judge_values()) {
+    $wrong++;
+    print "$_\n";
+}
 while (my $line = <>) {
     chomp $line;
     my ($id, $verdict, $stage, $carrier, $bytes, $message, $spec, $shortest) = split /\t/, $line, -1;

@@ -187,14 +187,19 @@ sub run {
     my $done = do {
         local $@;
         my $fine = eval { local $SIG{__DIE__}; $result = $handler->($data, $task); 1 };
-        $fine || do { $encoded = failure_of($@); 0 };
+        $fine || do {
+            my $error = $@;
+            # What it died of may have methods that die.
+            $encoded = eval { local $SIG{__DIE__}; failure_of($error) } || { code => 'error', message => ref $error };
+            0;
+        };
     };
     $task->{over} = 1;
     put($id, 'PROGRESS', $task->{report}) if defined $task->{report} && !$dropping;
     return if $dropping;
     return fail($id, $encoded) unless $done;
     $encoded = eval { encode($result) };
-    return fail($id, { code => 'bad_data', message => 'the result cannot be sent: ' . words($@) }) unless defined $encoded;
+    return fail($id, failure_of(unsendable('result', $@))) unless defined $encoded;
     return unless $id;                                    # [R-21]
     return if put($id, 'FINISHED', $encoded);
     fail($id, { code => 'too_large', message => 'the result has ' . length($encoded) . ' bytes' });    # [R-27]
@@ -227,7 +232,20 @@ sub failure_of {
     return \%said;
 }
 
-sub words { my $words = "$_[0]"; $words =~ s/\s+\z//; length $words ? $words : 'died' }
+sub words {
+    my ($error) = @_;
+    my $words = eval { local $SIG{__DIE__}; "$error" };
+    $words = ref $error unless defined $words;
+    $words =~ s/\s+\z//;
+    return length $words ? $words : 'died';
+}
+
+# The failure for a value that cannot be sent.
+sub unsendable {
+    my ($what, $error) = @_;
+    return $error if ref $error eq 'Stokehold::Worker::Failure';    # too_large
+    return failure('bad_data', "the $what cannot be sent: " . words($error));
+}
 
 # A text of at most so many bytes, with nothing in it that cannot be sent.
 sub cut {
@@ -501,22 +519,44 @@ sub decode {
 # Since Perl 5.36 the result of a comparison can be told from 1 and ''.
 my $is_bool = defined &builtin::is_bool ? sub { no warnings; builtin::is_bool($_[0]) } : sub { 0 };
 
-# A value as MessagePack in its shortest form [D-8]; dies if it cannot be sent.
+my $left;    # how many bytes the value may have yet
+
+# A value as MessagePack in its shortest form [D-8]; dies if it cannot be sent, as soon as it is larger than the parent takes.
 sub encode {
+    my ($value) = @_;
+    $left = $peer_max_frame;
+    return encode_at($value, DEPTH_MAX);
+}
+
+sub spend {
+    my ($size) = @_;
+    die failure('too_large', "the value has more bytes than the $peer_max_frame that the parent takes") if $size > $left;
+    $left -= $size;
+}
+
+sub encode_at {
     my ($value, $room) = @_;
-    $room = DEPTH_MAX unless defined $room;
+    spend(1) if --$left < 0;
     return "\xc0" unless defined $value;
     if (my $class = ref $value) {
         if ($class eq 'ARRAY') {
             die "nested deeper than @{[DEPTH_MAX]} levels\n" if $room <= 0;
-            return size(scalar @$value, 0x90, 16, undef, 0xDC, 0xDD) . join '', map { encode($_, $room - 1) } @$value;
+            my $count = @$value;    # once: a tied array may say another number each time
+            die failure('too_large', "an array of $count values is more than the parent takes") if $count > $left;
+            return size($count, 0x90, 16, undef, 0xDC, 0xDD) . join '', map { encode_at($value->[$_], $room - 1) } 0 .. $count - 1;
         }
         if ($class eq 'HASH') {
             die "nested deeper than @{[DEPTH_MAX]} levels\n" if $room <= 0;
-            return size(scalar(keys %$value), 0x80, 16, undef, 0xDE, 0xDF)
-                . join '', map { text($_) . encode($value->{$_}, $room - 1) } sort keys %$value;   # the same each time
+            my @keys = sort keys %$value;    # the same each time
+            my ($tied, %seen) = tied %$value;
+            die "a hash has the same key twice\n" if $tied && grep { $seen{$_}++ } @keys;
+            return size(scalar @keys, 0x80, 16, undef, 0xDE, 0xDF)
+                . join '', map { text($_) . encode_at($value->{$_}, $room - 1) } @keys;
         }
-        return size(length $$value, 0, 0, 0xC4, 0xC5, 0xC6) . $$value if $class eq 'Stokehold::Worker::Bytes';
+        if ($class eq 'Stokehold::Worker::Bytes') {
+            spend(length $$value);
+            return size(length $$value, 0, 0, 0xC4, 0xC5, 0xC6) . $$value;
+        }
         return $value ? "\xc3" : "\xc2" if $class eq 'JSON::PP::Boolean';
         die "a reference to $class cannot be sent\n";
     }
@@ -544,6 +584,7 @@ sub text {
     die "a text has a character that Unicode has not\n"
         if utf8::is_utf8($text) && $text =~ /[\x{D800}-\x{DFFF}\x{110000}-\x{7FFFFFFF}]/;
     utf8::encode($text);
+    spend(length $text);
     return size(length $text, 0xA0, 32, 0xD9, 0xDA, 0xDB) . $text;
 }
 
@@ -597,8 +638,7 @@ sub item {
     my ($self, $value) = @_;
     return if !$self->{id} || $self->{over};
     my $encoded = eval { Stokehold::Worker::encode($value) };
-    die Stokehold::Worker::failure('bad_data', 'the item cannot be sent: ' . Stokehold::Worker::words($@))
-        unless defined $encoded;
+    die Stokehold::Worker::unsendable('item', $@) unless defined $encoded;
     Stokehold::Worker::put($self->{id}, 'ITEM', $encoded)
         or die Stokehold::Worker::failure('too_large', 'the item has ' . length($encoded) . ' bytes');
     Stokehold::Worker::flush_out();
