@@ -51,7 +51,7 @@ typedef struct {
 typedef struct {
     unsigned char *bytes;
     size_t used, room;
-    int failed; /* there was no memory, or a text was no UTF-8: the result will be refused */
+    int failed; /* not 0: no memory, a text that is no UTF-8, or (2) more than any frame holds; the result will be refused */
 } sw_writer;
 
 typedef enum { SW_NONE, SW_NIL, SW_BOOL, SW_INT, SW_FLOAT, SW_TEXT, SW_BYTES, SW_ARRAY, SW_MAP } sw_kind;
@@ -447,8 +447,8 @@ static unsigned char *sw_grow(sw_writer *out, size_t bytes) {
     if (bytes > out->room - out->used) {
         size_t room = out->room * 2 + 256;
         unsigned char *larger;
-        if (bytes > SIZE_MAX / 4 || out->used > SIZE_MAX / 4) {
-            out->failed = 1;
+        if (bytes > SW_FRAME_LEN_CEILING || out->used + bytes > SW_FRAME_LEN_CEILING) {
+            out->failed = 2;
             return NULL;
         }
         if (room < out->used + bytes) room = out->used + bytes;
@@ -509,7 +509,7 @@ static void sw_pack_head(sw_writer *out, uint64_t number, unsigned limit, unsign
         return;
     }
     for (; width < 4 && number >> (8 * width) != 0; width *= 2) mark++;
-    if (number >> 32 != 0) out->failed = 1;
+    if (number >> 32 != 0) out->failed = 2;
     (void)sw_pack_mark(out, mark, number, width);
 }
 
@@ -1114,6 +1114,7 @@ static void sw_flush_if_due(sw_session *s) {
 
 int sw_item(sw_task *task, const sw_writer *item) {
     sw_session *s = task->session;
+    if (item->failed == 2) return sw_fail(task, "too_large", "a result is more than any parent takes");
     if (item->failed || sw_check(item->bytes, item->used) != item->used || item->used == 0) {
         return sw_fail(task, "bad_data", "a result is not one MessagePack value");
     }
@@ -1217,7 +1218,9 @@ static void sw_run(sw_session *s, const sw_entry *entry) {
     if (failed && !s->has_failure) (void)sw_fail(&task, "error", "the handler gave %d", failed);
     if (!failed) {
         if (s->result.used == 0 && !s->result.failed) sw_pack_nil(&s->result);
-        if (s->result.failed || sw_check(s->result.bytes, s->result.used) != s->result.used) {
+        if (s->result.failed == 2) {
+            failed = sw_fail(&task, "too_large", "a result is more than any parent takes");
+        } else if (s->result.failed || sw_check(s->result.bytes, s->result.used) != s->result.used) {
             failed = sw_fail(&task, "bad_data", "the result is not one MessagePack value");
         } else if (entry->id != 0 && !sw_put(s, "FINISHED", entry->id, s->result.bytes, s->result.used)) {
             failed = sw_fail(&task, "too_large", "a result of %lu bytes is more than the parent takes",

@@ -77,12 +77,29 @@ static const char *judge(char *fields[FIELDS]) {
     return problem;
 }
 
+/* What is wrong with how values are written that no vector has, or NULL. */
+static const char *judge_values(void) {
+    static const unsigned char expected[] = { 0x81, 0xa0, 0xcb, 0x80, 0, 0, 0, 0, 0, 0, 0 };
+    static const char megabyte[1 << 20];
+    const char *problem = NULL;
+    sw_writer out = { 0 }, large = { 0 };
+    int i;
+    sw_pack_map(&out, 1), sw_pack_text(&out, ""), sw_pack_f64(&out, -0.0);
+    if (out.failed || out.used != sizeof expected || memcmp(out.bytes, expected, out.used)) problem = "an empty key and -0.0";
+    sw_pack_array(&large, 100000);
+    for (i = 0; i < 100000; i++) sw_pack_bytes(&large, megabyte, sizeof megabyte);
+    if (large.failed != 2 || large.room > 2u * 0x08000000) problem = "a result that is larger than any frame";
+    free(out.bytes), free(large.bytes);
+    return problem;
+}
+
 int main(int argc, char **argv) {
     FILE *table = argc == 2 ? fopen(argv[1], "r") : NULL;
     char *line = NULL, *fields[FIELDS];
     size_t room = 0;
     int count = 0, wrong = 0;
     if (!table) return fprintf(stderr, "usage: vectors TABLE\n"), 2;
+    if (judge_values()) wrong += printf("%s\n", judge_values()) > 0;
     while (getline(&line, &room, table) > 0) {
         const char *problem;
         if (cut(line, fields) < FIELDS) return fprintf(stderr, "a line has too few fields\n"), 2;
