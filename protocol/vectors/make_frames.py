@@ -412,6 +412,7 @@ def scalars():
     data_in("F20", Pairs(("a", 1)), "a map of one as map 32", "D-8", raw=b"\xdf\x00\x00\x00\x01\xa1a\x01")
     data_in("F20", Pairs(("b", 1), ("a", 2), ("", 3)), "map keys in no order, one empty", "D-4")
     data_in("F20", Pairs(*((f"k{n}", n) for n in range(16))), "a map of 16", "D-8")
+    data_in("F20", Pairs(("", 1)), "a map whose only key is empty", "D-4")
     data_in("F23", Pairs(("a", Pairs(("a", 1))), ("b", Pairs(("a", 2)))), "equal keys in different maps", "D-5")
     data_in("F23", Pairs(("ä", 1), ("a\u0308", 2)), "two keys that look alike and are not equal", "D-5")
     data_in("F23", Pairs(("$int", "5")), "a map that looks like a tag of this file", "D-4")
@@ -532,7 +533,8 @@ def text_values():
             ('{"$$$bin":{"$$$":{"$bin":"AA=="}}}', Pairs(("$$bin", Pairs(("$$", b"\0")))), "keys that begin with two", "T-13", True),
             ('{"$bin":"Zm8=","a":1}', Pairs(("$bin", "Zm8="), ("a", 1)), "a map of two keys is none", "T-13", True),
             ('{"$$bin":1,"$":2}', Pairs(("$$bin", 1), ("$", 2)), "a map of two keys has nothing taken away", "T-13", True),
-            ('{"a$":1}', Pairs(("a$", 1)), "a dollar that is not first", "T-13", True)):
+            ('{"a$":1}', Pairs(("a$", 1)), "a dollar that is not first", "T-13", True),
+            ('{"":1}', Pairs(("", 1)), "a map whose only key is empty", "T-13", True)):
         data_line("T7", text, value, name, spec, canonical=canonical)
     data_line("T7", ['{"$bin":"', Run("AAAA", 1000), '"}'], Run(b"\0", 3000), "3,000 bytes", "T-12")
     data_line("T8", ['"', Run("x", 2**20), '"'], Run("x", 2**20), "a text of 1 MiB", "T-4")

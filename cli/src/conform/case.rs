@@ -45,7 +45,7 @@ pub(crate) enum Rank {
     Must,
     /// It is about a SHOULD: what fails is a warning.
     Should,
-    /// It only tells.
+    /// It tells something, which is neither right nor wrong.
     Info,
 }
 
@@ -103,7 +103,7 @@ impl Case {
         Self::must(id, title, spec, play).ranked(Rank::Should)
     }
 
-    /// Tells something, and never fails.
+    /// Tells something: only a rule that is broken on the way makes it fail.
     pub(crate) const fn info(
         id: &'static str,
         title: &'static str,
@@ -298,9 +298,8 @@ pub(crate) fn conclude(
         Err(Stop::Fail(finding)) => {
             findings.insert(0, finding);
             match rank {
-                Rank::Must => Verdict::Fail,
+                Rank::Must | Rank::Info => Verdict::Fail,
                 Rank::Should => Verdict::Warn,
-                Rank::Info => Verdict::Info,
             }
         }
     };
@@ -343,6 +342,8 @@ pub(crate) struct Score {
     pub(crate) outcomes: Vec<Outcome>,
     /// The level that a child is measured by; none for a parent.
     pub(crate) asked: Option<Level>,
+    /// That level is what the child claims, and nobody demanded it.
+    pub(crate) is_claimed: bool,
     /// All cases were run, so that a level can be told.
     pub(crate) is_whole: bool,
     /// There was a task to try the child with.
@@ -380,25 +381,45 @@ impl Score {
         levels.iter().copied().find(|level| self.is_whole && self.is_sampled && self.holds(*level))
     }
 
+    /// The cases that the level needs, and that were skipped.
+    fn untried(&self) -> impl Iterator<Item = &'static Description> {
+        let is_needed = |outcome: &&Outcome| outcome.case.is_needed && outcome.verdict == Verdict::Skip;
+        self.outcomes.iter().filter(is_needed).map(|outcome| outcome.case)
+    }
+
+    /// Why the level that is measured was not reached, where nothing was broken; else nothing.
+    fn why_not(&self, asked: Level) -> String {
+        let untried: Vec<&str> = self.untried().map(|case| case.id).collect();
+        if untried.is_empty() || self.reached() >= self.asked {
+            return String::new();
+        }
+        format!("; {asked} not tried: {} skipped, which it needs: {}", untried.len(), untried.join(", "))
+    }
+
     /// Whether the run is a success.
     pub(crate) fn is_good(&self, strict: bool) -> bool {
         let broken = self.count(Verdict::Fail) > 0 || strict && self.count(Verdict::Warn) > 0;
-        let missed = self.is_whole && self.reached() < self.asked;
+        // A claim that could not be tried is no failure.
+        let is_untried = self.is_claimed && self.is_sampled && self.untried().next().is_some();
+        let missed = self.is_whole && self.reached() < self.asked && !is_untried;
         !broken && !missed && self.count(Verdict::Harness) == 0
     }
 
     /// The level reached, in words; nothing for a parent.
     pub(crate) fn level_line(&self) -> Option<String> {
-        self.asked?;
+        let asked = self.asked?;
         Some(match self.reached() {
             Some(level) => {
                 let is_left_out = |outcome: &&Outcome| {
                     outcome.verdict == Verdict::Skip && outcome.remarks.iter().any(|why| why == NEEDS_TESTEE)
                 };
+                let why_not = self.why_not(asked);
                 match self.outcomes.iter().filter(is_left_out).count() {
-                    0 => format!("level reached: {level}"),
-                    1 => format!("level reached: {level} (1 case skipped: it needs --testee)"),
-                    more => format!("level reached: {level} ({more} cases skipped: they need --testee)"),
+                    0 => format!("level reached: {level}{why_not}"),
+                    1 => format!("level reached: {level} (1 case skipped: it needs --testee){why_not}"),
+                    more => {
+                        format!("level reached: {level} ({more} cases skipped: they need --testee){why_not}")
+                    }
                 }
             }
             None if !self.is_sampled => "level reached: not told, because DO is no echo".to_owned(),

@@ -18,8 +18,8 @@ use crate::{run, value};
 
 /// Tests one child
 ///
-/// Exit codes: 0 if no MUST of the level was broken, 1 if one was, 2 for a wrong command line, 3 if the child cannot be started
-/// or the machine fails.
+/// Exit codes: 0 if no MUST of the level was broken, 1 if one was or if cases were skipped that the level of `--level` needs, 2 for a
+/// wrong command line, 3 if the child cannot be started or the machine fails.
 #[derive(Debug, Args)]
 pub(crate) struct ChildArgs {
     /// What the child is measured by: L1 is the core in text mode, L2 in binary frames, L3 has cancel, ping, meta, items, progress
@@ -172,7 +172,8 @@ pub(crate) fn measure(
         }
     }
     let is_sampled = testee.sample != Sample::Unknown;
-    Ok(Score { outcomes, asked: Some(asked), is_whole, is_sampled, notices, took: begun.elapsed(), sdk })
+    let (is_claimed, took) = (level == LevelArg::Auto, begun.elapsed());
+    Ok(Score { outcomes, asked: Some(asked), is_claimed, is_whole, is_sampled, notices, took, sdk })
 }
 
 /// What a child is told that does something else than the cases ask for.

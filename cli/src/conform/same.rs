@@ -1,7 +1,7 @@
 //! Whether two encoded values are the same value, however each is written.
 
 use stokehold_protocol::check;
-use stokehold_protocol::wire::{self, Marker, Reader};
+use stokehold_protocol::wire::{Marker, Reader};
 
 /// How two values compare, the best first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -20,56 +20,88 @@ pub(crate) fn compare(sent: &[u8], got: &[u8]) -> Same {
     if check(sent).is_err() || check(got).is_err() {
         return Same::No;
     }
-    let same = |loose| plain(&mut Reader::new(sent), loose) == plain(&mut Reader::new(got), loose);
-    if same(false) {
-        Same::Yes
-    } else if same(true) {
-        Same::ButForNumbers
-    } else {
-        Same::No
-    }
+    same(&Node::read(&mut Reader::new(sent)), &Node::read(&mut Reader::new(got)))
 }
 
-/// The value in one way of writing: shortest forms, keys sorted, one NaN. `loose` writes whole floats as integers.
-fn plain(reader: &mut Reader<'_>, loose: bool) -> Vec<u8> {
-    let mut out = Vec::new();
-    match reader.marker() {
-        Ok(Marker::Array(len)) => {
-            wire::write_array_len(&mut out, len);
-            for _ in 0..len {
-                out.extend(plain(reader, loose));
+/// Whether −0.0 was sent, and 0.0 came back.
+pub(crate) fn loses_its_sign(sent: &[u8], got: &[u8]) -> bool {
+    let zero = |data| match Reader::new(data).marker() {
+        Ok(Marker::Float(value)) if value == 0.0 => Some(value.is_sign_negative()),
+        _ => None,
+    };
+    zero(sent) == Some(true) && zero(got) == Some(false)
+}
+
+/// A value, whatever widths it was written in.
+#[derive(PartialEq)]
+enum Node<'a> {
+    Nil,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Str(&'a str),
+    Bin(&'a [u8]),
+    Array(Vec<Self>),
+    /// Its keys in their order.
+    Map(Vec<(&'a str, Self)>),
+}
+
+impl<'a> Node<'a> {
+    /// Reads a value that was checked.
+    fn read(reader: &mut Reader<'a>) -> Self {
+        match reader.marker() {
+            Ok(Marker::Array(len)) => Self::Array((0..len).map(|_| Self::read(reader)).collect()),
+            Ok(Marker::Map(len)) => {
+                let mut pairs: Vec<_> = (0..len).map(|_| (key(reader), Self::read(reader))).collect();
+                pairs.sort_by_key(|(key, _)| *key);
+                Self::Map(pairs)
             }
+            Ok(Marker::Bin(bytes)) => Self::Bin(bytes),
+            Ok(Marker::Bool(value)) => Self::Bool(value),
+            Ok(Marker::Float(value)) => Self::Float(value),
+            Ok(Marker::Negative(value)) => Self::Integer(value.into()),
+            Ok(Marker::Unsigned(value)) => Self::Integer(value.into()),
+            Ok(Marker::Str(text)) => Self::Str(text),
+            Ok(Marker::Nil) | Err(_) => Self::Nil,
         }
-        Ok(Marker::Map(len)) => {
-            let mut pairs: Vec<_> = (0..len).map(|_| (plain(reader, loose), plain(reader, loose))).collect();
-            pairs.sort();
-            wire::write_map_len(&mut out, len);
-            out.extend(pairs.into_iter().flat_map(|(key, value)| [key, value]).flatten());
-        }
-        Ok(Marker::Bin(bytes)) => wire::write_bin(&mut out, bytes),
-        Ok(Marker::Bool(value)) => wire::write_bool(&mut out, value),
-        Ok(Marker::Float(value)) if value.is_nan() => wire::write_float(&mut out, f64::NAN),
-        #[expect(clippy::cast_possible_truncation, reason = "both sides are cut alike")]
-        Ok(Marker::Float(value)) if loose && value.fract() == 0.0 && value.abs() < 1e18 => {
-            write_integer(&mut out, value as i64);
-        }
-        Ok(Marker::Float(value)) => wire::write_float(&mut out, value),
-        Ok(Marker::Negative(value)) => write_integer(&mut out, value),
-        Ok(Marker::Unsigned(value)) => wire::write_uint(&mut out, value),
-        Ok(Marker::Nil) | Err(_) => wire::write_nil(&mut out),
-        Ok(Marker::Str(text)) => wire::write_str(&mut out, text),
     }
-    out
 }
 
-fn write_integer(out: &mut Vec<u8>, value: i64) {
-    match u64::try_from(value) {
-        Ok(value) => wire::write_uint(out, value),
-        Err(_) => {
-            out.push(0xd3);
-            out.extend_from_slice(&value.to_be_bytes());
-        }
+/// The key of a map that was checked.
+fn key<'a>(reader: &mut Reader<'a>) -> &'a str {
+    match reader.marker() {
+        Ok(Marker::Str(key)) => key,
+        _ => "",
     }
+}
+
+fn same(sent: &Node<'_>, got: &Node<'_>) -> Same {
+    match (sent, got) {
+        (Node::Array(sent), Node::Array(got)) if sent.len() == got.len() => worst(sent.iter().zip(got)),
+        (Node::Map(sent), Node::Map(got))
+            if sent.iter().map(|(key, _)| key).eq(got.iter().map(|(key, _)| key)) =>
+        {
+            worst(sent.iter().zip(got).map(|((_, sent), (_, got))| (sent, got)))
+        }
+        // One NaN is as good as another, and −0.0 is not 0.0.
+        (Node::Float(sent), Node::Float(got)) => {
+            let is_same = sent.to_bits() == got.to_bits() || sent.is_nan() && got.is_nan();
+            if is_same { Same::Yes } else { Same::No }
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a float without a fraction below that fits")]
+        (Node::Float(float), Node::Integer(integer)) | (Node::Integer(integer), Node::Float(float))
+            if float.fract() == 0.0 && float.abs() < 1e20 && *float as i128 == *integer =>
+        {
+            Same::ButForNumbers
+        }
+        (sent, got) if sent == got => Same::Yes,
+        _ => Same::No,
+    }
+}
+
+fn worst<'a>(mut pairs: impl Iterator<Item = (&'a Node<'a>, &'a Node<'a>)>) -> Same {
+    let worse = |so_far: Same, (sent, got)| Some(so_far.max(same(sent, got))).filter(|it| *it != Same::No);
+    pairs.try_fold(Same::Yes, worse).unwrap_or(Same::No)
 }
 
 #[cfg(test)]
@@ -82,7 +114,21 @@ mod tests {
         assert_eq!(compare(b"\x82\xa1a\x01\xa1b\x02", b"\x82\xa1b\x02\xa1a\x01"), Same::Yes);
         assert_eq!(compare(b"\xcb\x3f\xf0\0\0\0\0\0\0", b"\x01"), Same::ButForNumbers);
         assert_eq!(compare(b"\xcb\x7f\xf8\0\0\0\0\0\x01", b"\xcb\x7f\xf8\0\0\0\0\0\0"), Same::Yes);
+        assert_eq!(compare(b"\x92\xcb\x3f\xf0\0\0\0\0\0\0\x02", b"\x92\x01\x02"), Same::ButForNumbers);
+        assert_eq!(compare(b"\x92\xcb\x3f\xf0\0\0\0\0\0\0\x02", b"\x92\x01\x03"), Same::No);
+        assert_eq!(compare(b"\x81\xa0\x01", b"\x80"), Same::No);
         assert_eq!(compare(b"\x01", b"\x02"), Same::No);
         assert_eq!(compare(b"\xa1a", b"\xc4\x01a"), Same::No);
+    }
+
+    #[test]
+    fn a_zero_that_lost_its_sign_is_another_value() {
+        let (minus, plus) = (b"\xcb\x80\0\0\0\0\0\0\0", b"\xcb\0\0\0\0\0\0\0\0");
+        assert_eq!(compare(minus, b"\xca\x80\0\0\0"), Same::Yes);
+        assert_eq!(compare(minus, plus), Same::No);
+        assert!(loses_its_sign(minus, plus) && !loses_its_sign(plus, minus));
+        // A language without the difference writes it as an integer.
+        assert_eq!(compare(minus, b"\0"), Same::ButForNumbers);
+        assert!(!loses_its_sign(minus, b"\0"));
     }
 }

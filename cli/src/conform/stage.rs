@@ -224,12 +224,20 @@ pub(crate) fn hear_hello(session: &mut Session) -> Checked {
     if session.referee.hello.is_some() {
         return Ok(());
     }
+    if session.is_over() {
+        // The end of its output comes a moment before its own.
+        session.wait(|session| session.process.ended().is_some())?;
+    }
+    let hint = "write HELLO at once, flush it, and wait for nothing before it";
     let what = match (session.process.ended(), &session.referee.refused) {
         (_, Some(data)) => format!("it refused: {} (FAILED instead of HELLO)", failure(data)),
         (Some(ended), None) => format!("the child {ended} before HELLO"),
-        (None, None) => format!("no HELLO within {:?}", session.patience),
+        (None, None) if session.is_over() => "the child closed its output before HELLO".to_owned(),
+        (None, None) => {
+            let what = format!("no HELLO within {:?}", session.patience);
+            return Err(Stop::fail("S-1", what, format!("{hint}; --timeout gives a slow machine more time")));
+        }
     };
-    let hint = "write HELLO at once, flush it, and wait for nothing before it";
     Err(Stop::fail("S-1", what, hint))
 }
 

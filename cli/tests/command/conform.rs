@@ -193,16 +193,25 @@ fn the_worker_of_the_examples_breaks_no_rule() {
 }
 
 /// A mistake of `mutant.py`, the case that is meant for it, and the statement it breaks.
-const MISTAKES: [(&str, &str, &str); 28] = [
+const MISTAKES: [(&str, &str, &str); 38] = [
+    ("answers_large_one_way", "X2", "R-21"),
     ("answers_one_way", "X2", "R-21"),
     ("answers_one_way", "V.one_way", "R-21"),
     ("answers_strays", "X3", "R-19"),
+    ("answers_the_200th_twice", "W14", "R-19"),
+    ("answers_the_200th_twice", "P2", "R-19"),
     ("answers_twice", "W3", "R-19"),
     ("answers_unknown_words", "X6", "R-11"),
     ("answers_unknown_words", "V.protocol_names_are_ignored", "R-7"),
+    ("decodes_first", "X1", "R-20"),
+    ("dies_after_200", "P3", "R-19"),
     ("drops_the_last_answer", "L2", "L-1"),
     ("fails_at_the_end", "V.end_idle", "L-1"),
     ("fails_at_the_end", "L1", "L-1"),
+    ("forgets_an_empty_key", "F20", "D-4"),
+    ("forgets_the_300th", "P3", "R-19"),
+    ("forgets_the_300th", "W14", "R-19"),
+    ("forgets_the_sign_of_zero", "F25", "D-10"),
     ("half_frame_is_the_end", "L6", "L-4"),
     ("half_frame_is_the_end", "V.truncated_after_an_answer", "L-4"),
     ("holds_back_answers", "W12", "R-19"),
@@ -217,6 +226,7 @@ const MISTAKES: [(&str, &str, &str); 28] = [
     ("ready_before_hello", "H1", "S-1"),
     ("refuses_unknown_keys", "H6", ""),
     ("short_reads", "F2", ""),
+    ("swaps_two", "W14", "R-19"),
     ("trailing_byte", "F1", "D-1"),
     ("wrong_code", "X1", "R-20"),
     ("wrong_code", "V.unknown_request", "R-20"),
@@ -225,11 +235,14 @@ const MISTAKES: [(&str, &str, &str); 28] = [
 ];
 
 /// The same for a child in text mode.
-const MISTAKES_IN_TEXT: [(&str, &str, &str); 17] = [
+const MISTAKES_IN_TEXT: [(&str, &str, &str); 20] = [
     ("answers_strays", "X3", "R-19"),
     ("chokes_on_blank_lines", "T9", ""),
     ("chokes_on_cr", "T4", ""),
+    ("decodes_first", "X1", "R-20"),
+    ("forgets_an_empty_key", "T7", "T-13"),
     ("forgets_dollars", "T7", "T-13"),
+    ("forgets_the_sign_of_zero", "T19", "D-10"),
     ("no_eof_exit", "L1", "L-1"),
     ("no_id", "F1", "R-21"),
     ("no_id", "T2", "R-21"),
@@ -431,6 +444,30 @@ fn a_testee_that_lacks_requests_is_skipped_where_they_are_needed() {
         );
         assert_eq!(with_verdict(&claims, "SKIP").len(), 1);
         finished.expect_code(1);
+    });
+}
+
+#[test]
+fn a_level_that_is_only_claimed_need_not_be_tried_and_one_that_is_demanded_must() {
+    let Some(python) = python() else { return };
+    within(|| {
+        let child = ["env", "MUTATION=claims_without_testee", &python, "-IS", &mutant()];
+        let (claimed, demanded) = thread::scope(|scope| {
+            let claimed = scope.spawn(|| conform(&["--timeout", "10s", "--report", "json"], &child));
+            let demanded = conform(&["--level", "L3", "--timeout", "10s"], &child);
+            (claimed.join().unwrap(), demanded)
+        });
+        let report = report(&claimed);
+        assert_eq!(with_verdict(&report, "HARNESS"), []);
+        // Only a testee can be made to show that it cancels and tells of its work.
+        assert_eq!((&report["asked"], &report["reached"]), (&"L3".into(), &"L2".into()), "{report:#}");
+        assert_eq!(with_verdict(&report, "FAIL"), []);
+        claimed.expect_code(0);
+        let demanded = demanded.expect_code(1);
+        let told = "; L3 not tried: 6 skipped, which it needs: W6, C1, C5, C6, C7, C8\n";
+        assert!(demanded.text().ends_with(told), "{}", demanded.text());
+        assert!(demanded.text().contains("level reached: L2 ("), "{}", demanded.text());
+        assert!(demanded.text().contains(" 0 failed"), "{}", demanded.text());
     });
 }
 

@@ -3,7 +3,7 @@
 use super::{code, said};
 use crate::conform::process::{Ended, Setup};
 use crate::conform::referee::{Answer, Form};
-use crate::conform::same::{Same, compare};
+use crate::conform::same::{Same, compare, loses_its_sign};
 use crate::conform::session::Session;
 use crate::conform::stage::{Greeting, Stage};
 use crate::conform::trace::json;
@@ -89,6 +89,11 @@ pub(super) fn accept(session: &mut Session, vector: &Vector) -> Checked<bool> {
             &found("a float came back as an integer, or the other way round"),
             "write a float as a float, also if it is whole",
         ),
+        Same::No if loses_its_sign(&vector.data(), &answer.data) => {
+            let hint =
+                "tell −0.0 from 0.0: compare their bits, and do not write a float as an integer and back";
+            return Err(Stop::fail("D-10", found("0.0 came back: its sign is lost"), hint));
+        }
         Same::No => {
             return Err(Stop::fail(statement, found("another value came back"), hint));
         }

@@ -1,12 +1,15 @@
 //! X: what a child meets that it does not know, or that is not for it, and must live with.
 
+use stokehold_protocol::{Codec, wire};
+
 use super::drive::drive;
 use super::{code, said};
 use crate::conform::case::Case;
 use crate::conform::process::{Ended, Setup};
 use crate::conform::referee::Answer;
 use crate::conform::same::{self, Same};
-use crate::conform::stage::{Greeting, Stage, grease};
+use crate::conform::session::{Pacing, Session};
+use crate::conform::stage::{Greeting, Sample, Stage, grease};
 use crate::conform::trace::json;
 use crate::conform::verdict::{Checked, must};
 
@@ -39,22 +42,60 @@ const IGNORE: &str = "ignore every ALL-CAPS request that you do not know or that
 fn unknown_request(stage: &mut Stage<'_>) -> Checked {
     let mut session = stage.ready()?;
     for data in ["null", "1", r#"{"a":[1,2]}"#, r#""text""#] {
-        let answer = session.ask("grease.unknown", &json(data))?;
-        must(
-            code(&answer) == "unknown_request",
-            "R-20",
-            || format!("with the data {data} the answer is {}", said(&answer)),
-            "answer a request without a handler by FAILED with {\"code\": \"unknown_request\"}, before you look at its data",
-        )?;
-        let says = super::look(&answer.data).get("begun").is_some_and(|begun| begun == false);
-        session.should(
-            says,
-            "E-9",
-            "FAILED does not say `begun` false",
-            "say {\"begun\": false} where no handler began",
-        );
+        let id = session.submit("grease.unknown", &json(data));
+        is_unknown(&mut session, id, &format!("the data {data}"))?;
+    }
+    for (data, what) in no_data(session.codec()) {
+        let id = session.fresh_id();
+        session.referee.open(id);
+        let bytes = match session.codec() {
+            Codec::MessagePack => session.frame(id, "grease.unknown", &data),
+            Codec::Json => {
+                [format!("{id} [\"grease.unknown\",1234,12345,").as_bytes(), &data, b"]\n"].concat()
+            }
+        };
+        session.send_bytes(&bytes);
+        is_unknown(&mut session, id, what)?;
     }
     session.finish()
+}
+
+/// What stands where data should be and is none, though the message can be read up to there.
+fn no_data(codec: Codec) -> Vec<(Vec<u8>, &'static str)> {
+    match codec {
+        Codec::MessagePack => vec![
+            (vec![0xc1], "the byte c1 as its data"),
+            (b"\xa5ab".to_vec(), "data that ends too early"),
+            (vec![0xd4, 5, 0], "an extension type as its data"),
+            (b"\xa1\xff".to_vec(), "a text as its data that is not UTF-8"),
+            ([[0x91; 65].as_slice(), &[0xc0]].concat(), "data of 65 levels"),
+            ([[0x91; 5000].as_slice(), &[0xc0]].concat(), "data of 5,000 levels"),
+        ],
+        Codec::Json => vec![
+            (br#"{"$date":1}"#.to_vec(), "a mark as its data that nobody knows"),
+            (br#""\ud83d""#.to_vec(), "half a pair of surrogates as its data"),
+            ([[b'['; 65], [b']'; 65]].concat(), "data of 65 levels"),
+        ],
+    }
+}
+
+/// Waits for FAILED `unknown_request`.
+fn is_unknown(session: &mut Session, id: u32, what: &str) -> Checked {
+    let answer = session.answer(id)?;
+    must(
+        code(&answer) == "unknown_request",
+        "R-20",
+        || format!("with {what} the answer is {}", said(&answer)),
+        "answer a request without a handler by FAILED with {\"code\": \"unknown_request\"}, before you look at its data",
+    )?;
+    let says = super::look(&answer.data).get("begun").is_some_and(|begun| begun == false);
+    session.should(
+        says,
+        "E-9",
+        "FAILED does not say `begun` false",
+        "say {\"begun\": false} where no handler began",
+    );
+    Ok(())
 }
 
 fn one_way(stage: &mut Stage<'_>) -> Checked {
@@ -65,6 +106,19 @@ fn one_way(stage: &mut Stage<'_>) -> Checked {
     let everyone = stokehold_protocol::Recipient::Everyone;
     session.send_bytes(&session.addressed(0, "grease.everyone", 0, everyone, &json("null")));
     stage.check_alive(&mut session)?;
+    if stage.testee.sample == Sample::Echo {
+        // A result may be large enough to take another way out.
+        let pacing = std::mem::replace(&mut session.pacing, Pacing::Whole);
+        session.patience *= 2;
+        let max_frame = session.hello().max_frame as usize;
+        for size in [60_000, 1 << 20].into_iter().filter(|size| size + 1000 < max_frame) {
+            let mut data = Vec::new();
+            wire::write_str(&mut data, &"x".repeat(size));
+            session.send(0, "DO", &data);
+            stage.check_alive(&mut session)?;
+        }
+        session.pacing = pacing;
+    }
     session.finish()
 }
 

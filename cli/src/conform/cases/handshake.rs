@@ -174,8 +174,7 @@ fn terminal(stage: &mut Stage<'_>) -> Checked {
     let setup = Setup { env: vec![("STOKEHOLD_IO", None)], input: Input::Terminal, ..Setup::default() };
     let mut session = stage.start(&setup)?;
     let hint = "when descriptor 0 is a terminal and STOKEHOLD_IO is not set, say on stderr how to run it, and exit with code 2";
-    let limit = session.patience.min(std::time::Duration::from_secs(1));
-    let ended = session.end_within(limit, "X-8", hint)?;
+    let ended = session.end("X-8", hint)?;
     must(ended == Ended::Code(2), "X-8", || format!("the child {ended}"), hint)?;
     must(session.stderr_bytes > 0, "X-8", || "nothing on standard error".to_owned(), hint)
 }

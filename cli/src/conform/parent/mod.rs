@@ -88,6 +88,7 @@ fn measure(
     let mut score = Score {
         outcomes: Vec::new(),
         asked: None,
+        is_claimed: false,
         is_whole: args.options.case.is_empty(),
         is_sampled: true,
         notices: Vec::new(),

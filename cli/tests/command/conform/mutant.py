@@ -11,6 +11,7 @@ import time
 
 MUTATION = os.environ.get("MUTATION", "")
 NIL = b"\xc0"
+MINUS_ZERO, PLUS_ZERO = b"\xcb\x80" + bytes(7), b"\xcb" + bytes(8)
 
 
 def text(value):
@@ -39,6 +40,7 @@ def field(body, at):
 class Child:
     def __init__(self, source, sink):
         self.source, self.sink, self.held = source, sink, b""
+        self.count, self.pair = 0, []
 
     def send(self, id, request, data):
         body = b"\x94" + text(request) + b"\x00" + NIL + data
@@ -92,8 +94,29 @@ class Child:
             print("working on", id, flush=True)
         if MUTATION == "wrong_id":
             id += 1
+        self.count += 1
+        if MUTATION == "forgets_the_300th" and self.count == 300:
+            return
+        if MUTATION == "dies_after_200" and self.count == 200:
+            leave(9, "enough")
+        if MUTATION == "forgets_an_empty_key" and data.startswith(b"\x81\xa0"):
+            data = b"\x80"
+        if MUTATION == "forgets_the_sign_of_zero" and data == MINUS_ZERO:
+            data = PLUS_ZERO
+        if MUTATION == "swaps_two":
+            return self.swap(id, request, data)
         self.send(id, request, data)
-        if MUTATION == "answers_twice":
+        if MUTATION == "answers_twice" or MUTATION == "answers_the_200th_twice" and self.count == 200:
+            self.send(id, request, data)
+
+    def swap(self, id, request, data):
+        """Answers two tasks at once if two are there, each with the result of the other."""
+        self.pair.append((id, data))
+        if len(self.pair) == 1 and select.select([self.source], [], [], 0.05)[0]:
+            return
+        ids, data = zip(*self.pair)
+        self.pair = []
+        for id, data in zip(ids, reversed(data)):
             self.send(id, request, data)
 
     def run(self):
@@ -102,7 +125,12 @@ class Child:
         hello = text(b"v") + (b"\x02" if MUTATION == "wrong_version" else b"\x01")
         if MUTATION == "claims_a_request":
             hello += text(b"methods") + b"\x92" + text(b"DO") + text(b"test.big")
-        self.send(0, b"HELLO", bytes([0x80 | 1 + (MUTATION == "claims_a_request")]) + hello)
+        if MUTATION == "swaps_two":
+            hello += text(b"window") + b"\x02"
+        if MUTATION == "claims_without_testee":
+            hello += text(b"caps") + b"\x93" + text(b"cancel") + text(b"ping") + text(b"meta")
+        more = MUTATION in ("claims_a_request", "swaps_two", "claims_without_testee")
+        self.send(0, b"HELLO", bytes([0x80 | 1 + more]) + hello)
         self.send(0, b"READY", NIL)
         for id, body in iter(self.next_frame, None):
             heads = [head for head in (b"\x94", b"\xdc\0\4", b"\xdd\0\0\0\4") if body.startswith(head)]
@@ -110,10 +138,13 @@ class Child:
             data = body[field(body, field(body, at)[1])[1]:]
             if not request or not data:
                 leave(4, "this is no message")
-            if request == b"DO" and (id or MUTATION == "answers_one_way"):
+            if request == b"DO" and (id or MUTATION == "answers_one_way"
+                                     or MUTATION == "answers_large_one_way" and len(data) > 100000):
                 if MUTATION == "drops_the_last_answer" and self.at_the_end():
                     break
                 self.answer(id, b"FINISHED", data)
+            elif request == b"PING" and MUTATION == "claims_without_testee":
+                self.send(0, b"PONG", data)
             elif request == b"DIE" and MUTATION != "ignores_die":
                 break
             elif request == b"HELLO" and MUTATION == "refuses_unknown_keys" and b"x-new" in data:
@@ -126,6 +157,8 @@ class Child:
                 if MUTATION == "exits_at_long_names" and len(request) > 200:
                     leave(7, "what a name")
                 code = b"error" if MUTATION == "wrong_code" else b"unknown_request"
+                if MUTATION == "decodes_first" and (data[0] == 0xc1 or field(data, 0)[1] > len(data)):
+                    code = b"bad_data"
                 self.send(id, b"FAILED", b"\x81" + text(b"code") + text(code))
         sys.exit(1 if MUTATION == "fails_at_the_end" else 0)
 
@@ -137,6 +170,8 @@ class Child:
         return bool(select.select([self.source], [], [], 0)[0]) and not waiting[0]
 
 
+if os.isatty(0) and "STOKEHOLD_IO" not in os.environ:
+    leave(2, "a worker is run by its parent")
 source, sink = os.dup(0), os.dup(1)
 if MUTATION != "prints_unguarded":
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -35,7 +35,9 @@ def real(digits):
     value = float(digits)
     if value in (float("inf"), -float("inf")):
         raise BadData("a float out of range")
-    return int(value) if MUTATION == "writes_floats_as_integers" and value.is_integer() else value
+    if MUTATION == "forgets_the_sign_of_zero":
+        value += 0.0  # of both zeros it is 0.0
+    return int(value) if MUTATION == "writes_floats_as_integers" and value.is_integer() and abs(value) < 2**63 else value
 
 
 class BadData(Exception):
@@ -76,7 +78,7 @@ def json_of(value):
         (*rest, key) = value or [""]
         if not rest and key.startswith("$") and MUTATION != "forgets_dollars":
             return {"$" + key: json_of(value[key])}
-        return {key: json_of(item) for key, item in value.items()}
+        return {key: json_of(item) for key, item in value.items() if key or MUTATION != "forgets_an_empty_key"}
     return value
 
 
@@ -131,7 +133,7 @@ class Child:
         try:
             return request, value_of(data)
         except BadData:
-            return self.fail(id, "bad_data") if id and request == "DO" else (request, None)
+            return self.fail(id, "bad_data") if id and (request == "DO" or MUTATION == "decodes_first") else (request, None)
 
     def run(self):
         self.send(None, "HELLO", {"v": 1, "window": 4, "serial": True})
