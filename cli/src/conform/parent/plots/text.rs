@@ -1,12 +1,13 @@
 //! PT: children in text mode, where a parent offers it.
 
 use stokehold_protocol::ChildHello;
+use stokehold_protocol::limits::FRAME_LEN_CEILING;
 
 use super::fatal;
 use crate::conform::parent::actor::{Actor, Played, Task};
 use crate::conform::parent::evidence::Evidence;
 use crate::conform::parent::plot::Plot;
-use crate::conform::verdict::Checked;
+use crate::conform::verdict::{Checked, must};
 use crate::value;
 
 pub(super) static PLOTS: &[Plot] = &[
@@ -30,7 +31,21 @@ pub(super) static PLOTS: &[Plot] = &[
         .own(|seq| seq == 2)
         .judged(is_bad_data),
     Plot::must("PT7", "killed in the middle of a line", &["L-9", "R-19"], half_a_line),
+    Plot::must("PT8", "an answer in a line without end", &["T-4", "F-11"], |actor| {
+        endless(actor, "T-4", "ID [\"FINISHED\",0,null,\"")
+    })
+    .judged(|evidence| stops_reading(evidence, "T-4", LONGEST_LINE + READ_AHEAD)),
+    Plot::should("PT9", "a line without end that begins like none", &["T-6"], |actor| {
+        endless(actor, "T-6", "Working on ")
+    })
+    .judged(|evidence| stops_reading(evidence, "T-6", READ_AHEAD)),
 ];
+
+/// No line is longer.
+const LONGEST_LINE: u64 = FRAME_LEN_CEILING as u64;
+
+/// What may be in pipes and buffers besides.
+const READ_AHEAD: u64 = 8 << 20;
 
 fn line(task: &Task, text: &str) -> Vec<u8> {
     let mut data = Vec::new();
@@ -63,6 +78,30 @@ fn bad_line(actor: &mut Actor, statement: &str, text: &str) -> Played {
         actor.finish(task)?;
         actor.serve()
     })
+}
+
+fn endless(actor: &mut Actor, statement: &str, beginning: &str) -> Played {
+    if actor.ordinal() > 1 || !actor.speaks_lines()? {
+        return actor.honest();
+    }
+    fatal(actor, |actor, task| {
+        actor.breaks(statement)?;
+        actor.raw(&line(task, beginning))?;
+        actor.pour(b"x", LONGEST_LINE + 4 * READ_AHEAD)?;
+        actor.stall()
+    })
+}
+
+fn stops_reading(evidence: &Evidence<'_>, statement: &'static str, most: u64) -> Checked {
+    let taken = evidence.taken();
+    let hint = "do not wait for the end of a line that cannot be one: end the child";
+    must(
+        taken <= most,
+        statement,
+        || format!("the parent took {} MiB of a line without end", taken >> 20),
+        hint,
+    )?;
+    evidence.memory_is_bounded(statement)
 }
 
 fn no_value(actor: &mut Actor) -> Played {
