@@ -38,7 +38,15 @@ pub(crate) enum Fed {
 }
 
 /// Feeds everything.
-pub(crate) fn feed(lines: &mut Lines, kind: Kind, jobs: &JobSender<Data>, output: &Output) -> Fed {
+///
+/// `limit` is how many records at most.
+pub(crate) fn feed(
+    lines: &mut Lines,
+    kind: Kind,
+    mut limit: u64,
+    jobs: &JobSender<Data>,
+    output: &Output,
+) -> Fed {
     let name = lines.name().to_owned();
     let mut encoded = Vec::new();
     let mut index: u64 = 0;
@@ -51,6 +59,9 @@ pub(crate) fn feed(lines: &mut Lines, kind: Kind, jobs: &JobSender<Data>, output
             }
             unflushed = false;
         }
+        if limit == 0 {
+            return Fed::All;
+        }
         let seq = lines.number().saturating_add(1);
         let line = match lines.next_line() {
             Ok(Some(line)) => line,
@@ -60,7 +71,9 @@ pub(crate) fn feed(lines: &mut Lines, kind: Kind, jobs: &JobSender<Data>, output
             }
         };
         encoded.clear();
-        match encode(line, kind, &mut encoded) {
+        let encoding = encode(line, kind, &mut encoded);
+        limit -= u64::from(encoding != Ok(false));
+        match encoding {
             Ok(true) => {}
             Ok(false) => continue,
             Err((code, what)) => {

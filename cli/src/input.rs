@@ -1,4 +1,5 @@
-//! Where records come from: a file or standard input, cut into lines of bounded length. It does not look into them.
+//! Where records come from: a file or standard input, cut into lines of bounded length, or what else ends them. It does not look
+//! into them.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -20,21 +21,23 @@ pub(crate) struct Lines {
     name: String,
     number: u64,
     bytes_max: usize,
+    /// The byte that ends one.
+    end: u8,
     line: Vec<u8>,
 }
 
 /// What the next line is.
 #[derive(Debug)]
 pub(crate) enum Line<'a> {
-    /// Without its LF. A CR stays: it is data.
+    /// Without its end. A CR stays: it is data.
     Whole(&'a [u8]),
     /// It was longer than the bound and was skipped.
     TooLong,
 }
 
 impl Lines {
-    /// Opens a file, or standard input for `None` and `-`. The error says which and why.
-    pub(crate) fn open(path: Option<&Path>, bytes_max: usize) -> Result<Self, String> {
+    /// Opens a file, or standard input for `None` and `-`, whose lines end with the byte `end`. The error says which and why.
+    pub(crate) fn open(path: Option<&Path>, bytes_max: usize, end: u8) -> Result<Self, String> {
         let (file, name) = match path.filter(|path| *path != Path::new("-")) {
             Some(path) => {
                 let file =
@@ -52,7 +55,7 @@ impl Lines {
             return Err(format!("cannot read {name}: it is a directory"));
         }
         let reader = BufReader::with_capacity(READ_BYTES, Patient(file));
-        Ok(Self { reader, name, number: 0, bytes_max, line: Vec::new() })
+        Ok(Self { reader, name, number: 0, bytes_max, end, line: Vec::new() })
     }
 
     /// The file's name, for messages.
@@ -80,24 +83,24 @@ impl Lines {
         self.reader.buffer().is_empty()
     }
 
-    /// The next line; `None` at the end. A last line without an LF is a line too, an empty one is as well. Blocks until it
+    /// The next line; `None` at the end. A last line without its end is a line too, an empty one is as well. Blocks until it
     /// is there.
     pub(crate) fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         if self.line.capacity() > KEEP_BYTES {
             self.line = Vec::new();
         }
         self.line.clear();
-        // One more than the bound, so that an LF right behind the longest line is seen.
+        // One more than the bound, so that the end right behind the longest line is seen.
         let most = u64::try_from(self.bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-        if (&mut self.reader).take(most).read_until(b'\n', &mut self.line)? == 0 {
+        if (&mut self.reader).take(most).read_until(self.end, &mut self.line)? == 0 {
             return Ok(None);
         }
         self.number = self.number.saturating_add(1);
-        if self.line.last() == Some(&b'\n') {
+        if self.line.last() == Some(&self.end) {
             self.line.pop();
         } else if self.line.len() > self.bytes_max {
             self.line = Vec::new();
-            self.reader.skip_until(b'\n')?;
+            self.reader.skip_until(self.end)?;
             return Ok(Some(Line::TooLong));
         }
         Ok(Some(Line::Whole(&self.line)))
@@ -148,11 +151,16 @@ mod tests {
     use super::*;
 
     fn lines_of(text: &[u8], bytes_max: usize) -> Vec<Option<Vec<u8>>> {
+        records_of(text, bytes_max, b'\n')
+    }
+
+    fn records_of(text: &[u8], bytes_max: usize, end: u8) -> Vec<Option<Vec<u8>>> {
         let (read, mut write) = io::pipe().unwrap();
         write.write_all(text).unwrap();
         drop(write);
         let reader = BufReader::new(Patient(File::from(std::os::fd::OwnedFd::from(read))));
-        let mut lines = Lines { reader, name: "pipe".to_owned(), number: 0, bytes_max, line: Vec::new() };
+        let mut lines =
+            Lines { reader, name: "pipe".to_owned(), number: 0, bytes_max, end, line: Vec::new() };
         let mut found = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
             found.push(match line {
@@ -169,6 +177,15 @@ mod tests {
         assert_eq!(lines_of(b"", 9), []);
         assert_eq!(lines_of(b"a\n\nb", 9), [Some(b"a".to_vec()), Some(b"".to_vec()), Some(b"b".to_vec())]);
         assert_eq!(lines_of(b"a\r\n", 9), [Some(b"a\r".to_vec())]);
+    }
+
+    #[test]
+    fn with_another_end_an_lf_is_data() {
+        assert_eq!(
+            records_of(b"a\nb\0\0c", 9, 0),
+            [Some(b"a\nb".to_vec()), Some(b"".to_vec()), Some(b"c".to_vec())]
+        );
+        assert_eq!(records_of(b"123456\0\n", 4, 0), [None, Some(b"\n".to_vec())]);
     }
 
     #[test]

@@ -58,8 +58,12 @@ pub(crate) struct RunArgs {
     ///
     /// It is sent as a text without its LF, or as a byte string if it is not UTF-8. A CR stays; empty lines and a last line
     /// without LF are records too.
-    #[arg(long, conflicts_with = "jsonl")]
+    #[arg(long, conflicts_with_all = ["jsonl", "nul"])]
     lines: bool,
+
+    /// Each record ends with a NUL byte, as `find -print0` writes file names: it may have lines in it
+    #[arg(short = '0', long, conflicts_with = "jsonl")]
+    nul: bool,
 
     /// Each line is a JSON value, sent as that value
     ///
@@ -72,6 +76,10 @@ pub(crate) struct RunArgs {
     /// Reads FILE instead of stdin
     #[arg(long = "in", value_name = "FILE")]
     input: Option<PathBuf>,
+
+    /// Takes only the first N records
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
 
     /// Writes to FILE instead of stdout, as results come; emptied once a worker is ready
     #[arg(long = "out", value_name = "FILE")]
@@ -153,7 +161,8 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
     let begun = Instant::now();
     let order = if args.unordered { Order::Completion } else { Order::Input };
     let format = if args.raw { Format::Raw } else { Format::Record };
-    let opened = Lines::open(args.input.as_deref(), RECORD_BYTES_MAX).and_then(|lines| {
+    let end = if args.nul { 0 } else { b'\n' };
+    let opened = Lines::open(args.input.as_deref(), RECORD_BYTES_MAX, end).and_then(|lines| {
         Output::open(args.output.as_deref(), lines.file(), format, order).map(|output| (lines, output))
     });
     let (lines, output) = match opened {
@@ -185,7 +194,8 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
     let exit = match channel {
         Ok(ends) => {
             let kind = if args.jsonl { Kind::Json } else { Kind::Line };
-            stream(lines, kind, ends, &output, &stop)
+            let limit = args.limit.unwrap_or(u64::MAX);
+            stream(lines, (kind, limit), ends, &output, &stop)
         }
         Err(error) => fail(Exit::Usage, &error.to_string()),
     };
@@ -209,13 +219,13 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
 /// Moves everything through the workers, and ends them in order if they did all of it.
 fn stream(
     lines: Lines,
-    kind: Kind,
+    (kind, limit): (Kind, u64),
     (jobs, results): (JobSender<Data>, Results<Data>),
     output: &Arc<Output>,
     stop: &Stop,
 ) -> Exit {
     let theirs = Arc::clone(output);
-    let fed = match start_feeding(lines, move |lines| feed(lines, kind, &jobs, &theirs)) {
+    let fed = match start_feeding(lines, move |lines| feed(lines, kind, limit, &jobs, &theirs)) {
         Ok(fed) => fed,
         Err(error) => return fail(Exit::NoWorkers, &format!("cannot start a thread: {error}")),
     };

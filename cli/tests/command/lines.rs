@@ -33,6 +33,35 @@ fn a_last_line_without_its_end_and_empty_lines_are_records() {
 }
 
 #[test]
+fn records_that_end_with_nul_may_have_lines_in_them() {
+    within(|| {
+        let finished = echo(&["--nul", "-j", "1"]).feed("a\nb\0\0last\n").expect_code(0);
+        let data: Vec<Value> = finished
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["data"].take())
+            .collect();
+        assert_eq!(data, ["a\nb", "", "last\n"]);
+    });
+}
+
+#[test]
+fn of_more_records_only_the_first_are_taken_and_no_more_is_waited_for() {
+    within(|| {
+        assert_eq!(echo(&["--raw", "--limit", "2"]).feed("1\n2\n3\n").expect_code(0).text(), "1\n2\n");
+        assert_eq!(echo(&["--raw", "--limit", "0"]).feed("1\n").expect_code(0).text(), "");
+        // Blank lines are none with --jsonl, and bad ones are.
+        let finished = echo(&["--raw", "--jsonl", "--limit", "2"]).feed("\n1\n\nx\n2\n").expect_code(1);
+        assert_eq!(finished.text(), "1\n");
+        // The input goes on, and is not waited for.
+        let mut running = echo(&["--raw", "--limit", "1", "-j", "1"]).start();
+        running.write("first\n");
+        assert_eq!(running.line(), "first\n");
+        running.finish().expect_code(0);
+    });
+}
+
+#[test]
 fn no_input_is_no_output() {
     within(|| {
         assert_eq!(echo(&["--raw"]).feed("").expect_code(0).text(), "");
