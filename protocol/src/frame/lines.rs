@@ -91,7 +91,8 @@ impl Splitter {
             if line.trim_ascii().is_empty() {
                 self.line.blank = self.line.blank.saturating_add(1);
                 if self.line.blank > BLANK_LINES_MAX {
-                    return self.broken(Quote::new(b"\n"));
+                    self.line.quote = Some(Quote::new(b"\n"));
+                    return self.broken();
                 }
                 continue;
             }
@@ -116,7 +117,7 @@ impl Splitter {
             self.start = self.end;
             self.line.scanned = 0;
             if is_endless(thrown) {
-                return self.broken(self.line.quote.unwrap_or(Quote::new(&[])));
+                return self.broken();
             }
         } else if begun > (self.max_frame as usize).saturating_add(1) {
             self.begin_skipping(self.start, self.end);
@@ -124,15 +125,15 @@ impl Splitter {
             self.state = State::SkippingLine(begun as u64);
             self.start = self.end;
             self.line.scanned = 0;
-            if matches!(self.line.skipped, Some(Err(LineError::Stray))) {
-                return self.broken(self.line.quote.unwrap_or(Quote::new(&[])));
+            if self.line.skipped == Some(Err(LineError::Stray)) {
+                return self.broken();
             }
         } else if begun >= QUOTE_BYTES_MAX {
             // What no line begins with is told at once: its end may never come. So much of it is quoted in any case.
             let arrived = self.arrived();
             if split_id(arrived).is_err() && !arrived.trim_ascii().is_empty() {
-                let quote = Quote::new(arrived);
-                return self.broken(quote);
+                self.line.quote = Some(Quote::new(arrived));
+                return self.broken();
             }
         }
         Ok(None)
@@ -170,8 +171,9 @@ impl Splitter {
         self.line.quote = Some(Quote::new(line));
     }
 
-    /// This stream is no lines any more.
-    fn broken(&mut self, quote: Quote) -> Result<Option<FrameEvent<'_>>, FrameError> {
+    /// The line that is quoted is none: the stream is no lines any more.
+    fn broken(&mut self) -> Result<Option<FrameEvent<'_>>, FrameError> {
+        let quote = self.line.quote.unwrap_or(Quote::new(&[]));
         self.state = State::Broken(quote);
         Err(FrameError::Desync { quote })
     }
@@ -179,7 +181,7 @@ impl Splitter {
     /// A line of so many bytes was skipped.
     fn skipped_line(&mut self, len: u64) -> Result<Option<FrameEvent<'_>>, FrameError> {
         if is_endless(len) {
-            return self.broken(self.line.quote.unwrap_or(Quote::new(&[])));
+            return self.broken();
         }
         self.state = State::InLines;
         match self.line.skipped.take() {
